@@ -1,0 +1,1 @@
+"""Dual-pool token-budget routing for vLLM behind Envoy."""

@@ -1,0 +1,5 @@
+"""`python -m extproc` is the `dualpool` command."""
+
+from extproc.cli import main
+
+main()

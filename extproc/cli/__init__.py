@@ -1,0 +1,58 @@
+"""The `dualpool` command: registers the commands and turns mendable errors into one line; decides nothing."""
+
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from extproc.cli.bench import bench
+from extproc.cli.demo import demo
+from extproc.cli.envoy_config import envoy_config
+from extproc.cli.mock_vllm import mock_vllm
+from extproc.cli.serve import serve
+from extproc.errors import DualpoolError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=(
+        "Dual-pool token-budget routing for vLLM behind Envoy.\n\n"
+        "Sends each LLM request to the short or the long pool of vLLM instances, whichever its token budget"
+        " (prompt + output) fits, without running a tokenizer. Start with `dualpool demo`."
+    ),
+)
+for _command in (serve, envoy_config, mock_vllm, demo, bench):
+    app.command()(_command)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback shape
+    if wanted:
+        typer.echo(f"dualpool {metadata.version('dualpool')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,  # noqa: FBT002
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Run the command line; a mendable error prints one line and exits with 2."""
+    try:
+        app()
+    except DualpoolError as error:
+        sys.exit(_complain(str(error)))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "extproc":
+            raise
+        sys.exit(_complain(f"this command needs the Python package {error.name}: pip install 'dualpool[demo]'"))
+
+
+def _complain(message: str) -> int:
+    print(f"dualpool: {message}", file=sys.stderr)  # noqa: T201 - the command line speaks
+    return 2

@@ -1,0 +1,46 @@
+"""`dualpool serve`: the ext_proc service."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; see docs/operations.md.", metavar="FILE")
+    ] = None,
+    listen: Annotated[str | None, typer.Option(help="gRPC address for Envoy.", metavar="HOST:PORT")] = None,
+    metrics_listen: Annotated[
+        str | None, typer.Option(help="Address of Prometheus's /metrics; empty turns it off.", metavar="HOST:PORT")
+    ] = None,
+    threshold_tokens: Annotated[
+        int | None, typer.Option(help="Largest budget (prompt + output tokens) the short pool takes.")
+    ] = None,
+    explain_headers: Annotated[
+        bool | None, typer.Option("--explain-headers/--no-explain-headers", help="Also set budget, reason … headers.")
+    ] = None,
+) -> None:
+    """Run the external processor that Envoy asks where each request goes.
+
+    Every setting can stand in the YAML file or in the environment (DUALPOOL_THRESHOLD_TOKENS=16384); a flag wins over
+    the environment, the environment over the file. SIGTERM drains and exits with 0.
+
+    Example: dualpool serve --listen 0.0.0.0:50051 --threshold-tokens 8192
+    """
+    import logging
+
+    import uvloop
+
+    from extproc.server.app import serve as run
+    from extproc.settings import load_settings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = load_settings(
+        config,
+        listen=listen,
+        metrics_listen=metrics_listen,
+        threshold_tokens=threshold_tokens,
+        explain_headers=explain_headers,
+    )
+    uvloop.run(run(settings))

@@ -1,0 +1,130 @@
+"""Sends the demo's requests through Envoy and reads what comes back; judges nothing.
+
+An answer is read whole before it is looked at, so that the client's own work stays out of the times it takes.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import httpx
+
+from extproc.demo.mix import Ask
+from extproc.demo.outcome import Outcome, Verdict
+from extproc.demo.summary import PairedTimes
+
+_TIMEOUT_S = 60.0
+"""Without a byte for so long, a request has failed; far above anything the mock pools need."""
+_UNTIMED_PAIRS = 5
+"""Connections open and caches fill in these, so their times are dropped."""
+_OK = 200
+_JSON_HEADERS = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a body says: the true prompt tokens if it says so, and what is wrong with it if anything is."""
+
+    prompt_tokens: int | None = None
+    fault: str = ""
+
+
+async def drive(url: str, asks: Iterator[Ask], *, concurrency: int, outcomes: asyncio.Queue[Outcome]) -> None:
+    """Send every request, so many at a time; outcomes arrive in the order in which the answers end."""
+    async with _client() as client, asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(_work(client, url, asks, outcomes))
+
+
+async def measure(routed_url: str, baseline_url: str, asks: Iterator[Ask]) -> PairedTimes:
+    """Send every request through both listeners, one at a time, each listener first in every other pair."""
+    pairs = []
+    async with _client() as client:
+        for index, ask in enumerate(asks):
+            urls = (routed_url, baseline_url) if index % 2 else (baseline_url, routed_url)
+            outcomes = {url: await send(client, url, ask) for url in urls}
+            pairs.append((outcomes[routed_url], outcomes[baseline_url]))
+    sound = [pair for pair in pairs[_UNTIMED_PAIRS:] if not (pair[0].fault or pair[1].fault)]
+    return PairedTimes(
+        routed_s=[routed.elapsed_s for routed, _ in sound],
+        baseline_s=[baseline.elapsed_s for _, baseline in sound],
+        failed=sum(bool(outcome.fault) for pair in pairs for outcome in pair),
+    )
+
+
+async def fetch_text(url: str) -> str:
+    """The body of a GET, such as a Prometheus endpoint's."""
+    async with _client() as client:
+        return (await client.get(url)).raise_for_status().text
+
+
+async def _work(client: httpx.AsyncClient, url: str, asks: Iterator[Ask], outcomes: asyncio.Queue[Outcome]) -> None:
+    """Workers share one iterator; there is no await between taking a request from it and owning it."""
+    for ask in asks:
+        outcomes.put_nowait(await send(client, url, ask))
+
+
+async def send(client: httpx.AsyncClient, url: str, ask: Ask) -> Outcome:
+    """One request and its whole answer; a failure is an outcome too."""
+    method = "POST" if ask.is_inference else "GET"
+    started_s = perf_counter()
+    try:
+        response = await client.request(method, url + ask.path, content=ask.body or None, headers=_JSON_HEADERS)
+    except httpx.HTTPError as error:
+        return Outcome(ask, fault=type(error).__name__, elapsed_s=perf_counter() - started_s)
+    elapsed_s = perf_counter() - started_s
+    answer = _read(ask, response)
+    return Outcome(
+        ask,
+        status=response.status_code,
+        fault=answer.fault,
+        instance=response.headers.get("x-mock-instance", ""),
+        verdict=_verdict(response.headers),
+        prompt_tokens=answer.prompt_tokens,
+        elapsed_s=elapsed_s,
+    )
+
+
+def _client() -> httpx.AsyncClient:
+    """Keeps every connection: opening one is not what is measured. The proxies of the environment are not for loopback."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    return httpx.AsyncClient(timeout=_TIMEOUT_S, limits=limits, trust_env=False)
+
+
+def _verdict(headers: httpx.Headers) -> Verdict:
+    return Verdict(
+        pool=headers.get("x-dualpool-pool", ""),
+        reason=headers.get("x-dualpool-reason", ""),
+        provenance=headers.get("x-dualpool-provenance", ""),
+        category=headers.get("x-dualpool-category", ""),
+    )
+
+
+def _read(ask: Ask, response: httpx.Response) -> _Answer:
+    if response.status_code != _OK:
+        return _Answer(fault=f"status {response.status_code}")
+    try:
+        return _read_events(response.text) if ask.streams else _read_json(response.json())
+    except (ValueError, TypeError, AttributeError):
+        return _Answer(fault="unreadable answer")
+
+
+def _read_json(body: dict[str, Any]) -> _Answer:
+    return _Answer(prompt_tokens=(body.get("usage") or {}).get("prompt_tokens"))
+
+
+def _read_events(text: str) -> _Answer:
+    """The usage of a stream of server-sent events that ended as it should."""
+    prompt_tokens, ended = None, False
+    for line in text.split("\n"):
+        payload = line.rstrip("\r").removeprefix("data: ")
+        if payload == "[DONE]":
+            ended = True
+        elif payload.startswith('{"error"'):
+            return _Answer(fault="error event")
+        elif '"usage"' in payload:
+            prompt_tokens = (json.loads(payload).get("usage") or {}).get("prompt_tokens", prompt_tokens)
+    return _Answer(prompt_tokens, fault="" if ended else "stream ended early")

@@ -1,0 +1,142 @@
+"""What a person sees: a live view on a terminal, a few plain lines elsewhere, and the summary's tables.
+
+It shows numbers that others counted and decides nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from extproc.demo.scrape import Learned
+from extproc.demo.summary import SETTLED_SAMPLES, TOLERANCE, PairedTimes, RatioLine, Tally, percentile, ratio_lines
+from extproc.routing.values import Misroute
+
+_PLAIN_WIDTH = 110
+_PLAIN_STEPS = 5
+"""Plain output reports so many times on the way."""
+
+
+class Screen(Protocol):
+    """Shows how far the demo has come."""
+
+    def show(self, tally: Tally, learned: Mapping[str, Learned]) -> None:
+        """Take in the present state."""
+
+
+def console(*, to_stderr: bool) -> Console:
+    """A console that never writes control codes to anything but a terminal, and keeps tables whole there."""
+    found = Console(stderr=to_stderr, highlight=False)
+    return found if found.is_terminal else Console(stderr=to_stderr, highlight=False, width=_PLAIN_WIDTH)
+
+
+@contextmanager
+def screen(output: Console, requests: int) -> Iterator[Screen]:
+    """A live view where `output` is a terminal, plain lines where it is not."""
+    if not output.is_terminal:
+        yield _Lines(output, requests)
+        return
+    with Live(console=output, refresh_per_second=4, transient=True) as live:
+        yield _Tables(live, requests)
+
+
+class _Tables:
+    def __init__(self, live: Live, requests: int) -> None:
+        self._live = live
+        self._requests = requests
+
+    def show(self, tally: Tally, learned: Mapping[str, Learned]) -> None:
+        title = f"{tally.requests} of {self._requests} requests, {tally.failed} failed"
+        self._live.update(Group(title, _decisions(tally), _ratios(ratio_lines(tally, learned)), _misroutes(tally)))
+
+
+class _Lines:
+    def __init__(self, output: Console, requests: int) -> None:
+        self._output = output
+        self._requests = requests
+        self._steps_shown = 0
+
+    def show(self, tally: Tally, learned: Mapping[str, Learned]) -> None:
+        step = tally.requests * _PLAIN_STEPS // max(1, self._requests)
+        if step <= self._steps_shown:
+            return
+        self._steps_shown = step
+        short, long = tally.landed_on("short"), tally.landed_on("long")
+        known = ", ".join(f"{name} {found.bytes_per_token:.2f}" for name, found in sorted(learned.items()))
+        self._output.print(f"{tally.requests} requests: {short} short, {long} long, {tally.failed} failed; {known}")
+
+
+def print_summary(output: Console, tally: Tally, learned: Mapping[str, Learned], times: PairedTimes) -> None:
+    """The whole result, as tables."""
+    output.print(f"\n{tally.requests} requests, {tally.failed + times.failed} failed {_faults(tally)}")
+    output.print(_decisions(tally), _misroutes(tally), _ratios(ratio_lines(tally, learned)))
+    output.print(
+        "True bytes per token: mean over the requests the service may learn from, of the prompt's bytes by the answer's "
+        f"prompt tokens. Near: within {TOLERANCE:.0%} after at least {SETTLED_SAMPLES} samples."
+    )
+    if times.routed_s:
+        output.print(_latency(times))
+
+
+def _faults(tally: Tally) -> str:
+    return ", ".join(f"{fault}: {count}" for fault, count in tally.faults.most_common())
+
+
+def _decisions(tally: Tally) -> RenderableType:
+    table = Table("pool", "reason", "provenance", title="Decisions", title_justify="left")
+    table.add_column("requests", justify="right")
+    for decided, count in tally.decided.most_common():
+        table.add_row(decided.pool, decided.reason or "(none given)", decided.provenance, str(count))
+    return table
+
+
+def _misroutes(tally: Tally) -> RenderableType:
+    """Requests by what they are made of, and how many of them landed in the wrong pool by their true length."""
+    table = Table("text", title=f"Misroutes at {tally.threshold_tokens} tokens", title_justify="left")
+    for name in ("short", "long", "under", "over", "over once calibrated"):
+        table.add_column(name, justify="right")
+    for kind in sorted({kind for kind, _ in tally.landed if kind}):
+        table.add_row(kind, *map(str, _kind_counts(tally, kind)))
+    return table
+
+
+def _kind_counts(tally: Tally, kind: str) -> list[int]:
+    under, over = (
+        sum(count for (found, of_kind, _), count in tally.misrouted.items() if (found, of_kind) == (way, kind))
+        for way in (Misroute.UNDER, Misroute.OVER)
+    )
+    calibrated = tally.misrouted[Misroute.OVER, kind, "calibrated"]
+    return [tally.landed[kind, "short"], tally.landed[kind, "long"], under, over, calibrated]
+
+
+def _ratios(lines: Mapping[str, RatioLine]) -> RenderableType:
+    table = Table("category", title="Bytes per token", title_justify="left")
+    for name in ("learned", "true", "error", "samples", "near"):
+        table.add_column(name, justify="right")
+    for category, line in lines.items():
+        table.add_row(category, *_ratio_cells(line))
+    return table
+
+
+def _ratio_cells(line: RatioLine) -> list[str]:
+    learned, true = (f"{value:.3f}" if value is not None else "-" for value in (line.learned, line.true))
+    error = "-" if line.relative_error is None else f"{line.relative_error:+.1%}"
+    near = {None: "too few", True: "yes", False: "NO"}[line.settled_within_tolerance]
+    return [learned, true, error, str(line.samples), near]
+
+
+def _latency(times: PairedTimes) -> RenderableType:
+    table = Table(
+        "ms",
+        title=f"Added latency: {len(times.routed_s)} JSON requests through both listeners in turn, one at a time, to the last byte",
+        title_justify="left",
+    )
+    for name in ("with the service", "same Envoy without", "added"):
+        table.add_column(name, justify="right")
+    for name, share in (("p50", 0.50), ("p99", 0.99)):
+        routed, baseline = (percentile(side, share) * 1000 for side in (times.routed_s, times.baseline_s))
+        table.add_row(name, f"{routed:.2f}", f"{baseline:.2f}", f"{routed - baseline:+.2f}")
+    return table

@@ -1,0 +1,48 @@
+"""The whole of an Envoy in front of two pools, as typed objects and as YAML.
+
+Puts together what the other modules make; the reasons beside the values are theirs.
+"""
+
+from typing import Final
+
+from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
+
+from extproc.envoyconfig import clusters, ext_proc, listeners
+from extproc.envoyconfig.options import EnvoyOptions
+from extproc.envoyconfig.render import to_yaml
+from extproc.routing.values import Pool
+
+WHY: Final = {
+    "admin": "Envoy's own pages: statistics, configuration, and a way to stop it. They have no password, so keep them "
+    "where only this machine reaches them.",
+    **listeners.WHY,
+    **ext_proc.WHY,
+    **clusters.WHY,
+}
+
+HEADING: Final = "Envoy 1.36 or newer. Written by `dualpool envoy-config`; envoy/README.md says what must agree with what."
+
+
+def bootstrap_yaml(options: EnvoyOptions) -> str:
+    """A complete Envoy bootstrap as commented YAML: write it to a file for `envoy -c`."""
+    return to_yaml(bootstrap(options), WHY, HEADING)
+
+
+def bootstrap(options: EnvoyOptions) -> Bootstrap:
+    """A complete Envoy bootstrap as typed objects."""
+    limit_bytes = options.buffer_limit_bytes
+    asking = [ext_proc.ext_proc_filter(options.message_timeout_s)]
+    doors = [listeners.listener("dualpool", options.listen, asking, limit_bytes)]
+    if options.baseline_listen:
+        doors.append(listeners.listener("baseline", options.baseline_listen, [], limit_bytes))
+    return Bootstrap(
+        static_resources=BootstrapStaticResources(
+            listeners=doors,
+            clusters=[
+                clusters.service_cluster(options.extproc, limit_bytes),
+                clusters.pool_cluster(Pool.SHORT, options.short, limit_bytes),
+                clusters.pool_cluster(Pool.LONG, options.long, limit_bytes),
+            ],
+        ),
+        admin=Admin(address=clusters.envoy_address(options.admin)),
+    )

@@ -1,0 +1,130 @@
+"""Where clients come in and which cluster takes them: listeners, connection manager, routes.
+
+Knows HTTP in Envoy's terms; the one filter of ours is made in `ext_proc`.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation, HeaderMutationRemoveOnMatch
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    HttpProtocolOptions,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpFilter,
+)
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from extproc.envoyconfig.clusters import envoy_address
+from extproc.envoyconfig.options import Address
+from extproc.routing.headers import HEADER_PREFIX, OWN_HEADERS, POOL_HEADER
+from extproc.routing.values import Pool
+
+SILENCE: Final = timedelta(hours=1)
+"""How long an exchange may be silent: a long prompt waits in a queue, then prefills, before its first byte."""
+
+WHY: Final = {
+    "listeners dualpool per_connection_buffer_limit_bytes": "The largest request body the service can be asked about, "
+    "and the memory one connection may hold. Keep it above the service's certain-long bound (24 bytes a token of its "
+    "threshold: 196,608 for 8,192), or bodies it could judge go to the long pool unread.",
+    "listeners baseline per_connection_buffer_limit_bytes": "As above, so that the two doors differ in one thing alone.",
+    "listeners common_http_protocol_options idle_timeout": "A client's connection without a request; Envoy's default, said "
+    "aloud.",
+    "listeners stream_idle_timeout": "Silence in both directions that ends an exchange. Envoy's default of 5 minutes cuts off "
+    "prompts that wait longer for their first token.",
+    "listeners request_timeout": "No limit on how long an upload takes as long as it moves; it must never count the answer's "
+    "time.",
+    "listeners request_headers_timeout": "Headers are small: whoever takes longer holds a connection to no purpose.",
+    "listeners early_header_mutation_extensions": "A client cannot choose its pool: its own headers of ours are dropped before "
+    "any filter or route sees them, also while the service is down.",
+    "listeners use_remote_address": "Envoy is the edge: the client's address is its connection's, not what its headers claim.",
+    "virtual_hosts response_headers_to_add": "Shows the caller where its request went, and why if the service explains; "
+    "a header the service did not set does not appear.",
+    "routes short": "Only what the service has decided to be short.",
+    "routes long": "Everything else: long requests, unknown ones, and all of them while the service is away.",
+    "routes short timeout": "Off: Envoy's default of 15 s counts the whole answer and cuts event streams.",
+    "routes short idle_timeout": "Silence allowed on this route; an event stream that moves lasts as long as it "
+    "likes.",
+    "routes long timeout": "Off, as above.",
+    "routes long idle_timeout": "As above: the long pool is where prompts wait and prefill longest.",
+}
+
+
+def listener(name: str, address: Address, filters: Sequence[HttpFilter], buffer_limit_bytes: int) -> Listener:
+    """A door for clients, with these filters before the routes."""
+    manager = HttpConnectionManager(
+        stat_prefix=name,
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=SILENCE),
+        stream_idle_timeout=SILENCE,
+        request_timeout=timedelta(0),
+        request_headers_timeout=timedelta(seconds=10),
+        use_remote_address=True,
+        early_header_mutation_extensions=[_drop_headers_of_ours()],
+        http_filters=[*filters, HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router()))],
+        route_config=_routes(),
+    )
+    hcm = Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(manager))
+    return Listener(
+        name=name,
+        address=envoy_address(address),
+        per_connection_buffer_limit_bytes=buffer_limit_bytes,
+        filter_chains=[FilterChain(filters=[hcm])],
+    )
+
+
+def _drop_headers_of_ours() -> TypedExtensionConfig:
+    matcher = StringMatcher(prefix=HEADER_PREFIX)
+    drop = HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
+    return TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=Any.pack(EarlyHeaderMutation(mutations=[drop])),
+    )
+
+
+def _routes() -> RouteConfiguration:
+    pools = VirtualHost(
+        name="pools",
+        domains=["*"],
+        routes=[_route(Pool.SHORT, [_pool_is(Pool.SHORT)]), _route(Pool.LONG, [])],
+        response_headers_to_add=[_copied_from_request(name) for name in OWN_HEADERS],
+    )
+    return RouteConfiguration(name="pools", virtual_hosts=[pools])
+
+
+def _route(pool: Pool, headers: list[HeaderMatcher]) -> Route:
+    return Route(
+        name=pool.value,
+        match=RouteMatch(prefix="/", headers=headers),
+        route=RouteAction(cluster=pool.value, timeout=timedelta(0), idle_timeout=SILENCE),
+    )
+
+
+def _pool_is(pool: Pool) -> HeaderMatcher:
+    return HeaderMatcher(name=POOL_HEADER, string_match=StringMatcher(exact=pool.value))
+
+
+def _copied_from_request(name: str) -> HeaderValueOption:
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=f"%REQ({name})%"),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )

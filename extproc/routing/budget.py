@@ -1,0 +1,54 @@
+"""Facts and an estimate → the tokens one sequence may occupy; the only place that adds output to prompt.
+
+Budget = prompt + output in full, per sequence: `n` and list prompts start more sequences, each with its own context.
+"""
+
+from dataclasses import dataclass
+
+from extproc.routing.values import Budget, Estimate, RequestFacts
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRules:
+    """What the operator says of output nobody limits, and of the chat template."""
+
+    undeclared_output_tokens: int | None = None
+    """Reserved where the client names no limit; None reserves the whole context, so such requests go long."""
+    template_tokens: int = 512
+    """At most this many tokens around the messages: special tokens, a default system prompt, the preface to tools."""
+    template_tokens_per_message: int = 16
+    """At most this many tokens around one message (5 with Llama-3.1's and Qwen3's templates)."""
+    template_tokens_per_tool: int = 32
+    """At most this many tokens around one tool definition."""
+
+
+def budget_of(facts: RequestFacts, estimate: Estimate, rules: BudgetRules) -> Budget:
+    """The budget of a request without flaw. Token ids count exactly; `truncate_prompt_tokens` caps the prompt."""
+    certain = certain_prompt_tokens(facts, rules)
+    mean = max(facts.token_ids, min(estimate.mean_tokens, certain))
+    conservative = max(facts.token_ids, min(estimate.conservative_tokens, certain))
+    cap = facts.prompt_cap_tokens
+    output = rules.undeclared_output_tokens if facts.output_tokens is None else facts.output_tokens
+    return Budget(
+        prompt_tokens=_capped(conservative, cap),
+        mean_prompt_tokens=_capped(mean, cap),
+        certain_prompt_tokens=_capped(max(facts.token_ids, certain), cap),
+        output_tokens=output,
+        calibrated=estimate.calibrated or not facts.text_bytes,
+    )
+
+
+def certain_prompt_tokens(facts: RequestFacts, rules: BudgetRules) -> int:
+    """No tokenizer makes more: one token a byte, and the template's allowance.
+
+    Holds for byte-level and byte-fallback vocabularies (Llama, Qwen, Mistral, DeepSeek, Gemma, gpt-oss). JSON that the
+    template writes anew counts twice: indenting adds at most one white-space token to each mark.
+    """
+    if not facts.text_bytes:
+        return 0
+    framing = rules.template_tokens + rules.template_tokens_per_message * facts.message_count
+    return facts.text_bytes + facts.structure_bytes + framing + rules.template_tokens_per_tool * facts.tool_count
+
+
+def _capped(tokens: int, cap: int | None) -> int:
+    return tokens if cap is None else min(tokens, cap)

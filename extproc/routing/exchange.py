@@ -1,0 +1,184 @@
+"""One HTTP request and its response as a state machine; knows the phases Envoy reports, not how they are encoded.
+
+Each event returns a `Reply`; `close` ends the exchange in any state, and completes its decision exactly once. A stream
+may begin mid-way (Envoy's local replies), end anywhere (the client left), or repeat its last chunk: all are ordinary.
+
+    START ── headers ──▶ AWAIT_BODY ── body ──▶ AWAIT_RESPONSE ── headers ──▶ READING ── end ──▶ DONE
+          └─ decided by the headers alone, or the answer is not wanted ─────────────────────▶ DONE
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from extproc.routing.request import flawed, is_inference, read_request
+from extproc.routing.response import ReadOutcome, UsageReader, readable
+from extproc.routing.router import Router
+from extproc.routing.values import Correction, Decision, Flaw
+
+MAX_PLAUSIBLE_BYTES_PER_TOKEN = 24
+r"""A body with more bytes than this for each token of the threshold is long without being read.
+
+The densest real text per token is Cyrillic prose (6.5 bytes), which `json.dumps` writes as \uXXXX at three times the
+size: about 19. Bodies that are mostly base64 media go long by this rule too, where media go anyway."""
+
+
+def certain_long_bytes(threshold_tokens: int) -> int:
+    """The content-length above which a request is long whatever it says."""
+    return MAX_PLAUSIBLE_BYTES_PER_TOKEN * threshold_tokens
+
+
+class Action(Enum):
+    """What Envoy should do next."""
+
+    PASS = auto()
+    """Go on, nothing to change."""
+    ASK_BODY = auto()
+    """Go on to the request body and show it whole."""
+    ROUTE = auto()
+    """Set the decision's headers and choose the route anew."""
+    READ_WHOLE = auto()
+    """Show the response body whole: it is small, and framed by its length."""
+    READ_STREAM = auto()
+    """Show the response body chunk by chunk as it passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one event."""
+
+    action: Action
+    decision: Decision | None = None
+    """What to route by, with `Action.ROUTE`."""
+    last: bool = False
+    """Nothing more is wanted: the stream to Envoy may end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """What request headers say, as far as it matters here."""
+
+    method: str = ""
+    path: str = ""
+    content_length: int | None = None
+    content_encoding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """What response headers say, as far as it matters here."""
+
+    status: int = 0
+    content_type: str = ""
+    content_encoding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an exchange came to."""
+
+    decision: Decision | None
+    """None where the stream ended before there was one."""
+    correction: Correction | None
+    read: ReadOutcome | None
+    """How reading the answer went; None where it was not read."""
+
+
+class _State(Enum):
+    START = auto()
+    AWAIT_BODY = auto()
+    AWAIT_RESPONSE = auto()
+    READING = auto()
+    DONE = auto()
+
+
+_PASS = Reply(Action.PASS)
+_PASS_LAST = Reply(Action.PASS, last=True)
+_ASK_BODY = Reply(Action.ASK_BODY)
+_READ_WHOLE = Reply(Action.READ_WHOLE)
+_READ_STREAM = Reply(Action.READ_STREAM)
+_HTTP_OK = 200
+
+
+class Exchange:
+    """Turns events into replies. One per stream; not thread-safe."""
+
+    __slots__ = ("_closed", "_decision", "_draw", "_head", "_reader", "_router", "_state")
+
+    def __init__(self, router: Router, *, draw: float) -> None:
+        self._router = router
+        self._draw = draw
+        self._head = RequestHead()
+        self._state = _State.START
+        self._decision: Decision | None = None
+        self._reader: UsageReader | None = None
+        self._closed: Outcome | None = None
+
+    def request_headers(self, head: RequestHead, *, end_of_stream: bool) -> Reply:
+        """The request's headers came: decide by them, or ask for the body."""
+        if self._state is not _State.START:
+            return _PASS
+        if end_of_stream or not is_inference(head.method, head.path):
+            return self._route(self._router.route(flawed(Flaw.NOT_INFERENCE), draw=self._draw))
+        if head.content_encoding not in ("", "identity"):
+            return self._route(self._router.route(flawed(Flaw.COMPRESSED), draw=self._draw))
+        if (head.content_length or 0) > certain_long_bytes(self._router.threshold_tokens):
+            return self._route(self._router.route_oversized())
+        self._head = head
+        self._state = _State.AWAIT_BODY
+        return _ASK_BODY
+
+    def request_body(self, body: bytes, *, end_of_stream: bool) -> Reply:
+        """The body came, or its beginning where Envoy's buffer was too small for it: decide."""
+        if self._state is not _State.AWAIT_BODY:
+            return self._pass()
+        facts = read_request(self._head.path, body) if end_of_stream else flawed(Flaw.BODY_INCOMPLETE)
+        return self._route(self._router.route(facts, draw=self._draw))
+
+    def response_headers(self, head: ResponseHead, *, end_of_stream: bool) -> Reply:
+        """The response's headers came: read on if the answer can teach. Errors and local replies never do."""
+        if self._state is not _State.AWAIT_RESPONSE or end_of_stream or head.status != _HTTP_OK:
+            return self._done()
+        if not readable(head.content_type, head.content_encoding):
+            return self._done()
+        self._reader = UsageReader(content_type=head.content_type, content_encoding=head.content_encoding)
+        self._state = _State.READING
+        return _READ_STREAM if head.content_type.startswith("text/event-stream") else _READ_WHOLE
+
+    def response_body(self, chunk: bytes, *, end_of_stream: bool) -> Reply:
+        """A piece of the response came."""
+        if self._state is not _State.READING or self._reader is None:
+            return self._pass()
+        self._reader.feed(chunk)
+        return self._done() if end_of_stream else _PASS
+
+    def trailers(self) -> Reply:
+        """Trailers came, of the request or the response: they say nothing to us, but end the response if it is read."""
+        return self._done() if self._state is _State.READING else _PASS
+
+    def close(self) -> Outcome:
+        """The stream ended, however it did. Completes the decision the first time; says the same again after."""
+        if self._closed is None:
+            self._closed = self._complete()
+            self._state = _State.DONE
+        return self._closed
+
+    def _complete(self) -> Outcome:
+        if self._decision is None:
+            return Outcome(None, None, None)
+        if self._reader is None:
+            return Outcome(self._decision, self._router.complete(self._decision, None), None)
+        usage = self._reader.finish()
+        return Outcome(self._decision, self._router.complete(self._decision, usage), self._reader.outcome)
+
+    def _route(self, decision: Decision) -> Reply:
+        self._decision = decision
+        self._state = _State.AWAIT_RESPONSE if decision.observe else _State.DONE
+        return Reply(Action.ROUTE, decision, last=not decision.observe)
+
+    def _pass(self) -> Reply:
+        """Let a phase go by that was not expected; the stream is kept where something is still to come."""
+        return _PASS if self._state in (_State.AWAIT_BODY, _State.AWAIT_RESPONSE) else _PASS_LAST
+
+    def _done(self) -> Reply:
+        self._state = _State.DONE
+        return _PASS_LAST

@@ -1,0 +1,94 @@
+"""Budget → pool; the only place that compares a budget with a threshold. Knows nothing of text or learning.
+
+Unknown means long: an over-estimate costs one long slot, an under-estimate a user's answer.
+"""
+
+from typing import NamedTuple, Protocol
+
+from extproc.routing.values import Budget, Flaw, Misroute, Pool, Provenance, Reason, RequestFacts
+
+
+class Verdict(NamedTuple):
+    """A pool and why."""
+
+    pool: Pool
+    reason: Reason
+    provenance: Provenance
+
+
+class Policy(Protocol):
+    """Chooses a pool. Stateless."""
+
+    @property
+    def threshold_tokens(self) -> int:
+        """The largest budget the short pool takes."""
+        ...
+
+    def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:
+        """The pool for a request; `budget` is None where the facts have a flaw."""
+        ...
+
+
+class TokenBudgetPolicy:
+    """The published rule: short if the budget is at most the threshold, else long."""
+
+    def __init__(self, threshold_tokens: int) -> None:
+        self.threshold_tokens = threshold_tokens
+
+    def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:
+        """Certain cases first, then the estimate, if it is calibrated."""
+        if budget is None:
+            return _long(_FLAW_REASONS[facts.flaw or Flaw.UNREADABLE], Provenance.FALLBACK)
+        if budget.output_tokens is None:
+            return _long(Reason.OUTPUT_UNDECLARED, Provenance.FALLBACK)
+        return self._compare(facts, budget, budget.output_tokens)
+
+    def _compare(self, facts: RequestFacts, budget: Budget, output_tokens: int) -> Verdict:
+        room = self.threshold_tokens - output_tokens
+        if room <= 0:
+            return _long(Reason.OUTPUT_EXCEEDS, Provenance.CERTAIN)
+        if budget.certain_prompt_tokens <= room:
+            return _short(Reason.FITS_WHATEVER_TOKENIZER, Provenance.CERTAIN)
+        if _capped_ids(facts) > room:
+            return _long(Reason.EXCEEDS, Provenance.CERTAIN)
+        if not budget.calibrated:
+            return _long(Reason.ESTIMATOR_COLD, Provenance.COLD)
+        if budget.prompt_tokens <= room:
+            return _short(Reason.FITS, Provenance.CALIBRATED)
+        return _long(Reason.EXCEEDS, Provenance.CALIBRATED)
+
+
+class SinglePoolPolicy:
+    """The baseline: everything goes long. It still has a threshold, to say what would have fitted."""
+
+    def __init__(self, threshold_tokens: int) -> None:
+        self.threshold_tokens = threshold_tokens
+
+    def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:  # noqa: ARG002 - it looks at nothing
+        """Long."""
+        return _long(Reason.SINGLE_POOL, Provenance.CERTAIN)
+
+
+def judge(pool: Pool, true_total_tokens: int, threshold_tokens: int) -> Misroute | None:
+    """Whether the truth contradicts the pool a request was sent to."""
+    fits = true_total_tokens <= threshold_tokens
+    if pool is Pool.SHORT:
+        return None if fits else Misroute.UNDER
+    return Misroute.OVER if fits else None
+
+
+def _capped_ids(facts: RequestFacts) -> int:
+    """Tokens the prompt has for certain."""
+    cap = facts.prompt_cap_tokens
+    return facts.token_ids if cap is None else min(facts.token_ids, cap)
+
+
+def _short(reason: Reason, provenance: Provenance) -> Verdict:
+    return Verdict(Pool.SHORT, reason, provenance)
+
+
+def _long(reason: Reason, provenance: Provenance) -> Verdict:
+    return Verdict(Pool.LONG, reason, provenance)
+
+
+_FLAW_REASONS = {flaw: Reason(flaw.value) for flaw in Flaw}

@@ -1,0 +1,272 @@
+"""Reads the bytes of one response for its usage: chunks go in, one `Usage` or the reason for none comes out.
+
+Knows the JSON in which vLLM's routes state usage and how their event streams end; must not know pools, ratios, the
+request, or how the bytes arrived.
+
+A usage is believed only from an answer that came to its own end. An event stream may state usage early, as
+`message_start` does, or all along (`continuous_usage_stats`), but such a usage is not final: its completion grows, and in a
+completion of several prompts it counts one of them. So a stream that stops before its last usage, or its end marker,
+teaches nothing, and neither does one in which anything that looks like usage or an error could not be read. Only
+top-level fields count: what the model wrote, which a client may choose, is never looked into.
+"""
+
+import zlib
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from extproc.routing.inflate import Inflater
+from extproc.routing.sse import EventSplitter
+from extproc.routing.values import Usage
+
+DOCUMENT_BYTES_MAX = 1024 * 1024
+"""The longest JSON body, or data of one event, that is kept to be read.
+
+A longer one is let go: its usage could be found without keeping it only by following the nesting of every byte, and
+what is that long (embeddings, log probabilities) teaches no more than a short one.
+"""
+
+INFLATED_BYTES_MAX = 64 * 1024 * 1024
+"""The most that one compressed response may inflate to; bounds the work that a few bytes can ask for."""
+
+
+class ReadOutcome(StrEnum):
+    """What became of reading a response."""
+
+    USAGE = "usage"
+    """It was read: the only outcome with a `Usage`."""
+    NO_USAGE = "no_usage"
+    """The answer is whole and states none, or no prompt tokens."""
+    ERROR_EVENT = "error_event"
+    """The answer holds an error."""
+    MALFORMED = "malformed"
+    """Not the JSON, numbers or compression it should be."""
+    TOO_LARGE = "too_large"
+    """Longer than this reader keeps or inflates."""
+    UNSUPPORTED = "unsupported"
+    """A content type or encoding that is not read."""
+    CUT_SHORT = "cut_short"
+    """It ended before the answer did."""
+
+
+def readable(content_type: str, content_encoding: str) -> bool:
+    """Whether `UsageReader` can read such a response, going by its two headers; an empty encoding is identity."""
+    return _token(content_type) in _MEDIA_TYPES and _token(content_encoding) in (*_IDENTITY, *_DEFLATED)
+
+
+class UsageReader:
+    """Reads the bytes of one response, in any chunks, for its usage; memory is bounded whatever the stream does."""
+
+    __slots__ = ("_body", "_inflater", "_outcome")
+
+    def __init__(self, *, content_type: str, content_encoding: str = "") -> None:
+        self._body = _EventStream() if _token(content_type) == _EVENT_STREAM else _Document()
+        self._inflater = Inflater() if _token(content_encoding) in _DEFLATED else None
+        self._outcome = None if readable(content_type, content_encoding) else ReadOutcome.UNSUPPORTED
+
+    @property
+    def outcome(self) -> ReadOutcome:
+        """What became of it; before `finish`, what it is if nothing more comes."""
+        return self._outcome or ReadOutcome.CUT_SHORT
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; never raises, and ignores what comes once the outcome is settled."""
+        if self._outcome is not None:
+            return
+        if self._inflater is None:
+            self._outcome = self._body.feed(chunk)
+        else:
+            self._feed_inflated(self._inflater, self._inflater.feed(chunk))
+
+    def finish(self) -> Usage | None:
+        """The usage, or None with `outcome` saying why; call at the end of the body, or where it broke off."""
+        if self._outcome is None and self._inflater is not None:
+            self._feed_inflated(self._inflater, self._inflater.finish())
+        if self._outcome is None:
+            self._outcome = self._body.finish()
+        return self._body.usage if self._outcome is ReadOutcome.USAGE else None
+
+    def _feed_inflated(self, inflater: Inflater, pieces: Iterable[bytes]) -> None:
+        try:
+            for piece in pieces:
+                self._outcome = self._body.feed(piece)
+                if inflater.inflated_bytes > INFLATED_BYTES_MAX:
+                    self._outcome = ReadOutcome.TOO_LARGE
+                if self._outcome is not None:
+                    return
+        except zlib.error:
+            self._outcome = ReadOutcome.MALFORMED
+
+
+class _Document:
+    """A body that is one JSON document."""
+
+    __slots__ = ("_text", "usage")
+
+    def __init__(self) -> None:
+        self._text = bytearray()
+        self.usage: Usage | None = None
+
+    def feed(self, piece: bytes) -> ReadOutcome | None:
+        """Take bytes; an outcome once nothing more is wanted."""
+        self._text += piece
+        if len(self._text) <= DOCUMENT_BYTES_MAX:
+            return None
+        self._text.clear()
+        return ReadOutcome.TOO_LARGE
+
+    def finish(self) -> ReadOutcome:
+        answer = _read(self._text)
+        if isinstance(answer, ReadOutcome):
+            return answer
+        if answer.is_error:
+            return ReadOutcome.ERROR_EVENT
+        prompt_tokens, completion_tokens = answer.usage.tokens() if answer.usage else (0, 0)
+        if prompt_tokens <= 0:
+            return ReadOutcome.NO_USAGE
+        self.usage = Usage(prompt_tokens, completion_tokens)
+        return ReadOutcome.USAGE
+
+
+class _EventStream:
+    """A body of server-sent events: OpenAI chat and completions, OpenAI responses, Anthropic messages."""
+
+    __slots__ = ("_completion_tokens", "_has_last_usage", "_prompt_tokens", "_splitter")
+
+    def __init__(self) -> None:
+        self._splitter = EventSplitter(marks=_MARKS, event_bytes_max=DOCUMENT_BYTES_MAX)
+        self._prompt_tokens = 0
+        self._completion_tokens = 0
+        self._has_last_usage = False
+
+    @property
+    def usage(self) -> Usage:
+        """What the events stated together; asked for where the outcome is that there is one."""
+        return Usage(self._prompt_tokens, self._completion_tokens)
+
+    def feed(self, piece: bytes) -> ReadOutcome | None:
+        """Take bytes; an outcome once nothing more is wanted."""
+        for data in self._splitter.feed(piece):
+            outcome = self._take(data)
+            if outcome is not None:
+                return outcome
+        return None
+
+    def finish(self) -> ReadOutcome:
+        """Take the last event even without its blank line, but only whole: what cannot be read of it was cut off."""
+        for data in self._splitter.finish():
+            outcome = self._take(data)
+            if outcome not in (None, ReadOutcome.MALFORMED):
+                return outcome
+        return self._conclude(ended=self._has_last_usage)
+
+    def _take(self, data: bytes) -> ReadOutcome | None:
+        if data.strip() == b"[DONE]":
+            return self._conclude(ended=True)
+        answer = _read(data)
+        if isinstance(answer, ReadOutcome):
+            return ReadOutcome.MALFORMED
+        if answer.is_error:
+            return ReadOutcome.ERROR_EVENT
+        if answer.usage is not None:
+            self._note(answer.usage, is_last=answer.has_last_usage)
+        return self._conclude(ended=True) if answer.type == "message_stop" else None
+
+    def _note(self, usage: "_StatedUsage", *, is_last: bool) -> None:
+        # Counts are cumulative, so the last word holds. The prompt alone may be missing from it, or zero, where
+        # message_start has told it before message_delta.
+        prompt_tokens, self._completion_tokens = usage.tokens()
+        self._prompt_tokens = max(self._prompt_tokens, prompt_tokens)
+        self._has_last_usage = is_last
+
+    def _conclude(self, *, ended: bool) -> ReadOutcome:
+        if ended and self._prompt_tokens > 0:
+            return ReadOutcome.USAGE
+        if self._splitter.oversized:
+            return ReadOutcome.TOO_LARGE  # the usage may have been in there
+        return ReadOutcome.NO_USAGE if ended else ReadOutcome.CUT_SHORT
+
+
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+
+class _StatedUsage(msgspec.Struct):
+    """A usage as some route words it; each uses some of the fields."""
+
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
+    total_tokens: _Tokens | None = None
+    input_tokens: _Tokens | None = None
+    output_tokens: _Tokens | None = None
+    cache_read_input_tokens: _Tokens | None = None
+    cache_creation_input_tokens: _Tokens | None = None
+
+    def tokens(self) -> tuple[int, int]:
+        """Prompt and completion tokens; a prompt of zero or less means that none was stated.
+
+        OpenAI says `prompt_tokens`. Responses say `input_tokens`; so do Anthropic's messages, but there the three input
+        fields are parts of the prompt. Rerank and score may say only `total_tokens`.
+        """
+        completion_tokens = self.completion_tokens or self.output_tokens or 0
+        parts = (self.input_tokens, self.cache_read_input_tokens, self.cache_creation_input_tokens)
+        prompt_tokens = self.prompt_tokens or sum(part or 0 for part in parts)
+        return prompt_tokens or (self.total_tokens or 0) - completion_tokens, completion_tokens
+
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Answer(msgspec.Struct):
+    """The fields that matter of a JSON body, of an event's data, and of the answer nested in an event."""
+
+    type: str | None = None
+    usage: _StatedUsage | None = None
+    error: msgspec.Raw = _NULL
+    choices: list[msgspec.Raw] | None = None
+    message: msgspec.Raw = _NULL
+    response: msgspec.Raw = _NULL
+
+    @property
+    def is_error(self) -> bool:
+        return self.error != _NULL or self.type in ("error", "response.failed")
+
+    @property
+    def has_last_usage(self) -> bool:
+        """Whether, as an event, it states the whole answer's usage: OpenAI's has no type and then no choices."""
+        return self.choices == [] if self.type is None else self.type in _LAST_TYPES
+
+
+_LAST_TYPES = ("message_delta", "response.completed", "response.incomplete")
+
+_answers = msgspec.json.Decoder(_Answer)
+
+
+def _read(text: bytes | bytearray) -> _Answer | ReadOutcome:
+    """The answer, that of a nesting event brought to the top; MALFORMED, or CUT_SHORT where only the end is missing."""
+    try:
+        answer = _answers.decode(text)
+        match answer.type:
+            case "message_start":
+                nested = _answers.decode(answer.message)
+            case "response.completed" | "response.incomplete":
+                nested = _answers.decode(answer.response)
+            case _:
+                return answer
+        return msgspec.structs.replace(nested, type=answer.type)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return ReadOutcome.CUT_SHORT if str(error) == "Input data was truncated" else ReadOutcome.MALFORMED
+
+
+_MARKS = (b'"usage"', b'"error"', b"[DONE]", b'"message_stop"')
+"""Without one of these an event says nothing of usage, so it is not decoded. Text that the model wrote may hold them."""
+
+_EVENT_STREAM = "text/event-stream"
+_MEDIA_TYPES = ("application/json", _EVENT_STREAM)
+_IDENTITY = ("", "identity")
+_DEFLATED = ("gzip", "x-gzip", "deflate")
+
+
+def _token(header: str) -> str:
+    return header.partition(";")[0].strip().lower()

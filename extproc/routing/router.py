@@ -1,0 +1,116 @@
+"""The core's front door: `route` a request, `complete` it once; knows neither Envoy nor HTTP.
+
+The servicer, the simulator and the tests all drive this object. Randomness comes in as a draw.
+"""
+
+from dataclasses import dataclass
+
+from extproc.routing.budget import BudgetRules, budget_of
+from extproc.routing.estimators import Estimator, LearnedRatio
+from extproc.routing.policy import Policy, judge
+from extproc.routing.values import (
+    Budget,
+    Correction,
+    Decision,
+    Misroute,
+    Pool,
+    Provenance,
+    Reason,
+    RequestFacts,
+    Usage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveRules:
+    """Which answers are read."""
+
+    share: float = 0.05
+    """Of the requests whose category is learned already."""
+    max_in_flight: int = 256
+    """Answers read at the same time. Each holds a gRPC stream for as long as the model writes, up to an hour."""
+
+
+class Router:
+    """Owns the estimator and the policy. One per process, not thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        estimator: Estimator,
+        policy: Policy,
+        budget_rules: BudgetRules | None = None,
+        observe_rules: ObserveRules | None = None,
+    ) -> None:
+        self._estimator = estimator
+        self._policy = policy
+        self._budget_rules = budget_rules or BudgetRules()
+        self._observe_rules = observe_rules or ObserveRules()
+        self._observing = 0
+
+    @property
+    def observing(self) -> int:
+        """Decisions whose answer is being waited for."""
+        return self._observing
+
+    @property
+    def threshold_tokens(self) -> int:
+        """The largest budget the short pool takes."""
+        return self._policy.threshold_tokens
+
+    def ratios(self) -> list[LearnedRatio]:
+        """What the estimator has learned so far."""
+        return self._estimator.ratios()
+
+    def route(self, facts: RequestFacts, *, draw: float) -> Decision:
+        """Decide where a request goes.
+
+        Args:
+            facts: what the request says.
+            draw: uniform in [0, 1); whether it falls below the observed share decides if the answer is read.
+        """
+        budget = self._budget(facts)
+        verdict = self._policy.choose(facts, budget)
+        observe = self._wants_answer(facts, draw)
+        self._observing += observe
+        return Decision(verdict.pool, verdict.reason, verdict.provenance, facts, budget, observe)
+
+    def route_oversized(self) -> Decision:
+        """Decide for a request whose declared size alone proves it long; its body is never asked for."""
+        facts = RequestFacts(teaches=False, usage_expected=False)
+        return Decision(Pool.LONG, Reason.CONTENT_LENGTH, Provenance.CERTAIN, facts)
+
+    def complete(self, decision: Decision, usage: Usage | None) -> Correction | None:
+        """End a decision, once; with the usage if it was read. The estimator learns after the comparison is made."""
+        self._observing -= decision.observe
+        if usage is None or decision.budget is None:
+            return None
+        misroute = self._judge(decision, decision.budget, usage)
+        return Correction(
+            pool=decision.pool,
+            category=decision.facts.category,
+            provenance=decision.provenance,
+            estimated_prompt_tokens=decision.budget.mean_prompt_tokens,
+            usage=usage,
+            learned=self._estimator.learn(decision.facts, usage),
+            misroute=misroute,
+        )
+
+    def _budget(self, facts: RequestFacts) -> Budget | None:
+        if facts.flaw is not None:
+            return None
+        return budget_of(facts, self._estimator.estimate(facts), self._budget_rules)
+
+    def _wants_answer(self, facts: RequestFacts, draw: float) -> bool:
+        if not (facts.teaches and facts.usage_expected):
+            return False
+        if self._observing >= self._observe_rules.max_in_flight:
+            return False
+        return draw < self._observe_rules.share or self._estimator.learning(facts)
+
+    def _judge(self, decision: Decision, budget: Budget, usage: Usage) -> Misroute | None:
+        """Only where the usage answers for one prompt and the output has a limit is there a truth to compare with."""
+        one_prompt = decision.facts.total_text_bytes == decision.facts.text_bytes
+        if budget.output_tokens is None or not one_prompt:
+            return None
+        return judge(decision.pool, usage.prompt_tokens + budget.output_tokens, self._policy.threshold_tokens)

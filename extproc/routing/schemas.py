@@ -1,0 +1,119 @@
+"""The parts of OpenAI- and Anthropic-shaped bodies that decide a budget, as typed structs; knows no meaning of them.
+
+Only the fields that are used are named, so that msgspec skips the rest (base64 images above all) without building it.
+Duplicate keys: the last one wins, as it does in vLLM. Numbers keep the loose types that vLLM's own validation accepts.
+"""
+
+from typing import Any
+
+import msgspec
+
+Number = int | float | str | None
+"""A count as clients write it: 16, 16.0 and "16" all reach vLLM as sixteen."""
+
+
+class Part(msgspec.Struct):
+    """One part of a message's content, in any of the dialects."""
+
+    type: str = "text"
+    text: str | None = None
+    refusal: str | None = None
+    thinking: str | None = None
+    name: str | None = None
+    input: msgspec.Raw | None = None
+    content: "str | list[Part | str] | None" = None
+
+
+class Message(msgspec.Struct):
+    """One chat message, or one input item of the Responses API."""
+
+    role: str | None = None
+    type: str | None = None
+    content: str | list[Part | str] | None = None
+    name: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: msgspec.Raw | None = None
+    arguments: str | None = None
+    input: str | None = None
+    output: str | list[Part | str] | None = None
+    summary: list[Part | str] | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    """Whether a streamed answer will carry usage."""
+
+    include_usage: bool | None = None
+
+
+class Sampling(msgspec.Struct):
+    """What every generating route shares."""
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Number = None
+    n: Number = None
+    truncate_prompt_tokens: Number = None
+    kv_transfer_params: msgspec.Raw | None = None
+
+
+class ChatBody(Sampling):
+    """POST /v1/chat/completions."""
+
+    messages: list[Message] = []
+    max_completion_tokens: Number = None
+    tools: list[msgspec.Raw] | None = None
+    documents: msgspec.Raw | None = None
+    response_format: msgspec.Raw | None = None
+    chat_template: str | None = None
+
+
+class CompletionBody(Sampling):
+    """POST /v1/completions."""
+
+    prompt: str | list[str | int | list[int]] | None = None
+    suffix: str | None = None
+    prompt_embeds: Any = None
+
+
+class ResponsesBody(Sampling):
+    """POST /v1/responses."""
+
+    input: str | list[Message] | None = None
+    instructions: str | None = None
+    max_output_tokens: Number = None
+    tools: list[msgspec.Raw] | None = None
+    text: msgspec.Raw | None = None
+    truncation: str | None = None
+    previous_response_id: str | None = None
+    conversation: msgspec.Raw | None = None
+    prompt: msgspec.Raw | None = None
+
+
+class MessagesBody(Sampling):
+    """POST /v1/messages."""
+
+    messages: list[Message] = []
+    system: str | list[Part | str] | None = None
+    tools: list[msgspec.Raw] | None = None
+
+
+class PoolingBody(Sampling):
+    """POST /v1/embeddings, /pooling, /classify, /score and /rerank: a prompt and no output."""
+
+    input: str | list[str | int | list[int]] | None = None
+    messages: list[Message] | None = None
+    query: str | None = None
+    documents: list[str | Part] | None = None
+    text_1: str | list[str] | None = None
+    text_2: str | list[str] | None = None
+    queries: str | list[str] | None = None
+    data_1: str | list[str] | None = None
+    data_2: str | list[str] | None = None
+
+
+class ToolHead(msgspec.Struct):
+    """What kind of tool a definition names."""
+
+    type: str | None = None

@@ -1,0 +1,189 @@
+"""The nouns that pass between the parts of the core; they know no behaviour beyond arithmetic on themselves.
+
+Every enum here is fit for a metric label: few members, lower-case values, never a client's string.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Pool(StrEnum):
+    """Where a request goes."""
+
+    SHORT = "short"
+    LONG = "long"
+
+
+class Category(StrEnum):
+    """The kind of text a prompt is mostly made of; a bytes-per-token ratio is learned for each."""
+
+    PROSE = "prose"
+    CODE = "code"
+    JSON = "json"
+    LOGS = "logs"
+    DENSE = "dense"
+    CJK = "cjk"
+    CYRILLIC = "cyrillic"
+    OTHER_SCRIPT = "other_script"
+    TOOLS = "tools"
+
+
+class Provenance(StrEnum):
+    """How a decision came to be known."""
+
+    CERTAIN = "certain"
+    """True whatever the tokenizer does."""
+    CALIBRATED = "calibrated"
+    """Judged with a ratio learned from responses."""
+    COLD = "cold"
+    """The ratio is not learned yet."""
+    FALLBACK = "fallback"
+    """The budget could not be told from the request."""
+
+
+class Reason(StrEnum):
+    """Why a request went where it went."""
+
+    FITS_WHATEVER_TOKENIZER = "fits_whatever_tokenizer"
+    FITS = "fits"
+    EXCEEDS = "exceeds"
+    OUTPUT_EXCEEDS = "output_exceeds"
+    CONTENT_LENGTH = "content_length"
+    ESTIMATOR_COLD = "estimator_cold"
+    OUTPUT_UNDECLARED = "output_undeclared"
+    LENGTH_NOT_IN_BODY = "length_not_in_body"
+    MEDIA = "media"
+    UNREADABLE = "unreadable"
+    COMPRESSED = "compressed"
+    BODY_INCOMPLETE = "body_incomplete"
+    NOT_INFERENCE = "not_inference"
+    SINGLE_POOL = "single_pool"
+
+
+class Flaw(StrEnum):
+    """What keeps a request's budget from being told; each has a `Reason` of the same value."""
+
+    LENGTH_NOT_IN_BODY = "length_not_in_body"
+    MEDIA = "media"
+    UNREADABLE = "unreadable"
+    COMPRESSED = "compressed"
+    BODY_INCOMPLETE = "body_incomplete"
+    NOT_INFERENCE = "not_inference"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What a request says, before any judgement."""
+
+    text_bytes: int = 0
+    """UTF-8 bytes of the longest prompt: what the tokenizer will see, JSON escapes undone; structure included."""
+    structure_bytes: int = 0
+    """The part of `text_bytes` that is JSON the chat template writes anew: tools, tool calls, documents."""
+    total_text_bytes: int = 0
+    """`text_bytes` summed over all prompts of the request; `usage.prompt_tokens` answers for this sum."""
+    token_ids: int = 0
+    """Tokens of the longest prompt that came as ids: an exact count."""
+    message_count: int = 0
+    """Messages that the chat template frames; 0 where none is applied."""
+    tool_count: int = 0
+    """Tool definitions rendered into the prompt."""
+    sequences: int = 1
+    """Sequences the request starts: its prompts times `n`. Each has the budget to itself."""
+    output_tokens: int | None = None
+    """Output the client reserves for one sequence; None where it names no limit."""
+    prompt_cap_tokens: int | None = None
+    """`truncate_prompt_tokens`: the server cuts longer prompts to this."""
+    model: str = ""
+    """The serving model's name, as the client wrote it: bounded before it keys anything."""
+    category: Category = Category.PROSE
+    """The kind of text, told from a sample."""
+    usage_expected: bool = True
+    """The answer will carry `usage` unless the server leaves it out."""
+    teaches: bool = True
+    """The relation of `total_text_bytes` to `usage.prompt_tokens` holds, so the answer may be learned from."""
+    flaw: Flaw | None = None
+    """Set where the budget cannot be told; the numbers above then mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an estimator makes of a prompt's text, chat template included, in tokens."""
+
+    mean_tokens: int
+    """Without margin: the estimate whose error is reported."""
+    conservative_tokens: int
+    """With margin; never below the mean."""
+    calibrated: bool
+    """Whether the ratio behind it was learned from enough answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The tokens one sequence of a request may occupy."""
+
+    prompt_tokens: int
+    """Conservative estimate of the prompt, template included."""
+    mean_prompt_tokens: int
+    """The estimate without its margin."""
+    certain_prompt_tokens: int
+    """No tokenizer makes more of the prompt than this."""
+    output_tokens: int | None
+    """Output reserved in full; None where nobody names a limit, so that it may fill the context."""
+    calibrated: bool
+    """Whether `prompt_tokens` rests on a learned ratio (or needs none)."""
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Prompt with its margin, and the output; None where the output has no limit."""
+        return None if self.output_tokens is None else self.prompt_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a request goes and why; carries what completing it needs, so nothing is kept by request id."""
+
+    pool: Pool
+    reason: Reason
+    provenance: Provenance
+    facts: RequestFacts
+    budget: Budget | None = None
+    """None where no budget could be told."""
+    observe: bool = False
+    """Whether the answer should be read for usage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a response says it cost, in OpenAI's words."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+
+
+class Misroute(StrEnum):
+    """A decision that the true usage contradicts."""
+
+    OVER = "over"
+    """Fits the short pool and went long: costs a long slot."""
+    UNDER = "under"
+    """Does not fit the short pool and went there: costs the user a truncation or an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """The truth beside the estimate that was made, compared before the estimator learned from it."""
+
+    pool: Pool
+    category: Category
+    provenance: Provenance
+    estimated_prompt_tokens: int
+    """The mean estimate that stood when the request was routed."""
+    usage: Usage
+    learned: bool
+    """Whether the estimator took it in."""
+    misroute: Misroute | None = None
+
+    @property
+    def relative_error(self) -> float:
+        """(estimate − truth) / truth; negative where the prompt was longer than thought."""
+        return self.estimated_prompt_tokens / self.usage.prompt_tokens - 1.0

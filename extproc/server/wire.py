@@ -1,0 +1,174 @@
+"""Envoy's messages ↔ the core's events and replies; the only module that touches protobuf, and it decides nothing.
+
+Replies that do not depend on the request are serialised once, at import. Every header mutation overwrites, so a
+client's own header of the same name never survives.
+"""
+
+from extproc._proto.core_pb2 import HeaderMap, HeaderValue, HeaderValueOption
+from extproc._proto.external_processor_pb2 import (
+    BodyResponse,
+    CommonResponse,
+    HeaderMutation,
+    HeadersResponse,
+    ProcessingRequest,
+    ProcessingResponse,
+    TrailersResponse,
+)
+from extproc._proto.processing_mode_pb2 import ProcessingMode
+from extproc.routing.exchange import Action, Exchange, Reply, RequestHead, ResponseHead
+from extproc.routing.headers import (
+    BUDGET_HEADER,
+    CATEGORY_HEADER,
+    POOL_HEADER,
+    PROVENANCE_HEADER,
+    REASON_HEADER,
+)
+from extproc.routing.values import Decision, Pool
+
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+"""The gRPC service Envoy calls; also a name its health is asked under."""
+METHOD = "Process"
+
+ASK_BODY_MODE = ProcessingMode(
+    response_header_mode=ProcessingMode.SEND, request_body_mode=ProcessingMode.BUFFERED_PARTIAL
+)
+"""Whole bodies up to Envoy's buffer limit; a longer one passes unharmed by the default route. BUFFERED would answer
+413 or hang on it. Envoy honours exactly the modes its configuration lists: see `extproc.envoyconfig.modes`."""
+READ_WHOLE_MODE = ProcessingMode(
+    response_header_mode=ProcessingMode.SEND, response_body_mode=ProcessingMode.BUFFERED_PARTIAL
+)
+READ_STREAM_MODE = ProcessingMode(response_header_mode=ProcessingMode.SEND, response_body_mode=ProcessingMode.STREAMED)
+_MODES = {
+    Action.ASK_BODY: ASK_BODY_MODE,
+    Action.READ_WHOLE: READ_WHOLE_MODE,
+    Action.READ_STREAM: READ_STREAM_MODE,
+}
+_HEADER_PHASES = ("request_headers", "response_headers")
+_BODY_PHASES = ("request_body", "response_body")
+_TRAILER_PHASES = ("request_trailers", "response_trailers")
+
+parse = ProcessingRequest.FromString
+
+
+def answer(exchange: Exchange, message: ProcessingRequest, *, explain: bool) -> tuple[bytes, bool]:
+    """Pass one message to the exchange.
+
+    Args:
+        exchange: the exchange the message belongs to.
+        message: what Envoy sent.
+        explain: set the explaining headers beside the pool header.
+
+    Returns:
+        The reply's bytes (empty for a message of a kind this subset does not know), and whether it is the last.
+    """
+    phase = message.WhichOneof("request")
+    if phase is None:
+        return b"", True
+    reply = _event(exchange, phase, message)
+    return _encode(phase, reply, explain=explain), reply.last
+
+
+def _event(exchange: Exchange, phase: str, message: ProcessingRequest) -> Reply:
+    if phase == "request_headers":
+        part = message.request_headers
+        return exchange.request_headers(_request_head(part.headers), end_of_stream=part.end_of_stream)
+    if phase == "request_body":
+        return exchange.request_body(message.request_body.body, end_of_stream=message.request_body.end_of_stream)
+    if phase == "response_headers":
+        part = message.response_headers
+        return exchange.response_headers(_response_head(part.headers), end_of_stream=part.end_of_stream)
+    if phase == "response_body":
+        return exchange.response_body(message.response_body.body, end_of_stream=message.response_body.end_of_stream)
+    return exchange.trailers()
+
+
+def _request_head(headers: HeaderMap) -> RequestHead:
+    values = _by_name(headers)
+    return RequestHead(
+        method=values.get(":method", ""),
+        path=values.get(":path", ""),
+        content_length=_length(values.get("content-length", "")),
+        content_encoding=values.get("content-encoding", "").strip().lower(),
+    )
+
+
+def _response_head(headers: HeaderMap) -> ResponseHead:
+    values = _by_name(headers)
+    return ResponseHead(
+        status=_length(values.get(":status", "")) or 0,
+        content_type=values.get("content-type", "").strip().lower(),
+        content_encoding=values.get("content-encoding", "").strip().lower(),
+    )
+
+
+def _by_name(headers: HeaderMap) -> dict[str, str]:
+    """Header names come in lower case; values are any bytes, so each is read as Latin-1, which cannot fail."""
+    return {header.key: header.raw_value.decode("latin-1") or header.value for header in headers.headers}
+
+
+def _length(text: str) -> int | None:
+    """A count of up to 18 ASCII digits, else None."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None  # noqa: PLR2004 - fits 64 bits
+
+
+def _encode(phase: str, reply: Reply, *, explain: bool) -> bytes:
+    decision = reply.decision
+    if decision is None:
+        return _CANNED[phase, reply.action]
+    if explain:
+        return _message(phase, _routing(explained(decision))).SerializeToString()
+    return _CANNED_ROUTES[phase, decision.pool]
+
+
+def explained(decision: Decision) -> dict[str, str]:
+    """The headers that tell a person why a request went where it went."""
+    headers = {
+        POOL_HEADER: decision.pool.value,
+        REASON_HEADER: decision.reason.value,
+        PROVENANCE_HEADER: decision.provenance.value,
+    }
+    if decision.budget is not None:
+        headers[CATEGORY_HEADER] = decision.facts.category.value
+        if decision.budget.total_tokens is not None:
+            headers[BUDGET_HEADER] = str(decision.budget.total_tokens)
+    return headers
+
+
+def _routing(headers: dict[str, str]) -> CommonResponse:
+    """Overwrite headers and choose the route anew: without clear_route_cache a changed header changes nothing."""
+    options = [
+        HeaderValueOption(
+            header=HeaderValue(key=name, raw_value=value.encode()),
+            append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        for name, value in headers.items()
+    ]
+    return CommonResponse(header_mutation=HeaderMutation(set_headers=options), clear_route_cache=True)
+
+
+def _message(phase: str, common: CommonResponse, mode: ProcessingMode | None = None) -> ProcessingResponse:
+    if phase == "request_headers":
+        return ProcessingResponse(request_headers=HeadersResponse(response=common), mode_override=mode)
+    if phase == "response_headers":
+        return ProcessingResponse(response_headers=HeadersResponse(response=common), mode_override=mode)
+    if phase == "request_body":
+        return ProcessingResponse(request_body=BodyResponse(response=common))
+    return ProcessingResponse(response_body=BodyResponse(response=common))
+
+
+def _canned() -> dict[tuple[str, Action], bytes]:
+    replies = {(phase, Action.PASS): _message(phase, CommonResponse()) for phase in _HEADER_PHASES + _BODY_PHASES}
+    trailers = TrailersResponse()
+    replies["request_trailers", Action.PASS] = ProcessingResponse(request_trailers=trailers)
+    replies["response_trailers", Action.PASS] = ProcessingResponse(response_trailers=trailers)
+    for phase in _HEADER_PHASES:
+        replies |= {(phase, action): _message(phase, CommonResponse(), mode) for action, mode in _MODES.items()}
+    return {key: message.SerializeToString() for key, message in replies.items()}
+
+
+_CANNED = _canned()
+_CANNED_ROUTES = {
+    (phase, pool): _message(phase, _routing({POOL_HEADER: pool.value})).SerializeToString()
+    for phase in ("request_headers", "request_body")
+    for pool in Pool
+}

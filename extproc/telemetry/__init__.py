@@ -1,0 +1,1 @@
+"""What the service did, counted: outcomes of the core → OpenTelemetry instruments; never imported by routing."""

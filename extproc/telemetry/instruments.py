@@ -1,0 +1,117 @@
+"""The ledger and the learned ratios as OpenTelemetry instruments, and a Prometheus endpoint for them.
+
+Every instrument is observable: nothing is recorded on the path of a request, all of it is read at collection.
+Every name, unit and meaning stands here and nowhere else.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CollectorRegistry, start_http_server
+
+from extproc.routing.router import Router
+from extproc.telemetry.ledger import Ledger
+
+
+class Telemetry:
+    """Instruments over one ledger and one router."""
+
+    def __init__(self, ledger: Ledger, router: Router) -> None:
+        self.registry = CollectorRegistry()
+        reader = PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False, registry=self.registry)
+        self._provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+        meter = self._provider.get_meter("dualpool")
+        _declare_counts(meter, ledger)
+        _declare_gauges(meter, ledger, router)
+        self._http: tuple[WSGIServer, Thread] | None = None
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer Prometheus scrapes on a thread of its own.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        self._http = start_http_server(port, addr=host, registry=self.registry)
+
+    def close(self) -> None:
+        """Stop answering and release the instruments."""
+        if self._http is not None:
+            server, thread = self._http
+            server.shutdown()
+            server.server_close()
+            thread.join()
+        self._provider.shutdown()
+
+
+def _declare_counts(meter: Meter, ledger: Ledger) -> None:
+    def decisions(_: CallbackOptions) -> Iterable[Observation]:
+        return [
+            Observation(count, {"pool": pool.value, "reason": reason.value, "provenance": provenance.value})
+            for (pool, reason, provenance), count in list(ledger.decisions.items())
+        ]
+
+    meter.create_observable_counter(
+        "dualpool.decisions", [decisions], "{decision}", "Requests routed, by pool, reason and provenance."
+    )
+    meter.create_observable_counter(
+        "dualpool.undecided", [_by("reason", ledger.undecided)], "{stream}", "Streams without a decision."
+    )
+    meter.create_observable_counter(
+        "dualpool.answers.read", [_by("outcome", ledger.answers_read)], "{answer}", "Answers read for usage."
+    )
+    meter.create_observable_counter(
+        "dualpool.misroutes", [_by("direction", ledger.misroutes)], "{request}", "Decisions the usage contradicts."
+    )
+    meter.create_observable_counter(
+        "dualpool.judged", [lambda _: [Observation(ledger.judged)]], "{request}", "Decisions compared with a usage."
+    )
+    meter.create_observable_counter(
+        "dualpool.learned", [lambda _: [Observation(ledger.learned)]], "{answer}", "Answers the estimator took in."
+    )
+    meter.create_observable_counter(
+        "dualpool.internal.errors",
+        [lambda _: [Observation(ledger.internal_errors)]],
+        "{error}",
+        "Our own bugs; each of these exchanges went on without us, to the long pool if it was not routed yet.",
+    )
+
+
+def _by(label: str, counts: Mapping[str, int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    """Reads a copy: collection runs on another thread than the counting."""
+    return lambda _: [Observation(count, {label: str(key)}) for key, count in list(counts.items())]
+
+
+def _declare_gauges(meter: Meter, ledger: Ledger, router: Router) -> None:
+    def ratios(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(r.bytes_per_token, _key(r.model, r.category)) for r in router.ratios()]
+
+    def samples(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(r.samples, _key(r.model, r.category)) for r in router.ratios()]
+
+    meter.create_observable_gauge(
+        "dualpool.bytes_per_token", [ratios], "", "Learned bytes per token, by model and category."
+    )
+    meter.create_observable_gauge(
+        "dualpool.bytes_per_token.samples", [samples], "", "Answers each ratio was learned from."
+    )
+    meter.create_observable_gauge(
+        "dualpool.streams", [lambda _: [Observation(ledger.streams)]], "{stream}", "gRPC streams open."
+    )
+    meter.create_observable_gauge(
+        "dualpool.observing", [lambda _: [Observation(router.observing)]], "{answer}", "Answers being waited for."
+    )
+    meter.create_observable_gauge(
+        "dualpool.threshold",
+        [lambda _: [Observation(router.threshold_tokens)]],
+        "{token}",
+        "Largest budget the short pool takes.",
+    )
+
+
+def _key(model: str, category: str) -> Mapping[str, str]:
+    """Both are bounded: models by the estimator's table, categories by their enum."""
+    return {"model": model, "category": str(category)}
