@@ -1,0 +1,1 @@
+"""What the router costs: Envoy alone, the floor for any Python processor, and us, side by side in one run."""

@@ -6,7 +6,7 @@ demo, records are generated. The same generator state makes the same text.
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -18,9 +18,9 @@ from extproc.demo import records
 
 _CORPUS = files("extproc.demo") / "corpus"
 _CODE_MODULES = (
-    "argparse", "ast", "calendar", "configparser", "csv", "dataclasses", "difflib", "enum", "fractions", "ftplib",
-    "gettext", "gzip", "heapq", "imaplib", "mailbox", "optparse", "pathlib", "pdb", "pprint", "sched", "selectors",
-    "shlex", "shutil", "smtplib", "statistics", "tarfile", "tempfile", "textwrap", "tokenize", "zipfile",
+    "argparse", "ast", "calendar", "configparser", "csv", "dataclasses", "difflib", "enum", "ftplib", "gettext",
+    "gzip", "imaplib", "locale", "mailbox", "optparse", "pdb", "pickle", "random", "selectors", "shutil", "socket",
+    "statistics", "subprocess", "tempfile", "textwrap", "tokenize", "typing", "uuid",
 )  # fmt: skip
 _RECORDS_PER_SOURCE = 400
 """Enough for 30 KB without a repeat."""
@@ -83,7 +83,7 @@ def load(rng: Random) -> Corpus:
 
 
 def compose(source: Source, wanted_bytes: int, rng: Random) -> str:
-    """Text of at most `wanted_bytes` UTF-8 bytes, and no more than a character below it: shuffled passages, the last one cut."""
+    """Shuffled passages of `wanted_bytes` UTF-8 bytes together, or the few less that end on a whole character."""
     passages: list[str] = []
     left_bytes = wanted_bytes
     while left_bytes > 0:

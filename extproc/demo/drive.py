@@ -15,6 +15,7 @@ import httpx
 from extproc.demo.mix import Ask
 from extproc.demo.outcome import Outcome, Verdict
 from extproc.demo.summary import PairedTimes
+from extproc.routing.headers import CATEGORY_HEADER, POOL_HEADER, PROVENANCE_HEADER, REASON_HEADER
 
 _TIMEOUT_S = 60.0
 """Without a byte for so long, a request has failed; far above anything the mock pools need."""
@@ -56,9 +57,12 @@ async def measure(routed_url: str, baseline_url: str, asks: Iterator[Ask]) -> Pa
 
 
 async def fetch_text(url: str) -> str:
-    """The body of a GET, such as a Prometheus endpoint's."""
-    async with _client() as client:
-        return (await client.get(url)).raise_for_status().text
+    """The body of a GET, such as a Prometheus endpoint's; empty where none comes."""
+    try:
+        async with _client() as client:
+            return (await client.get(url)).raise_for_status().text
+    except httpx.HTTPError:
+        return ""
 
 
 async def _work(client: httpx.AsyncClient, url: str, asks: Iterator[Ask], outcomes: asyncio.Queue[Outcome]) -> None:
@@ -89,17 +93,17 @@ async def send(client: httpx.AsyncClient, url: str, ask: Ask) -> Outcome:
 
 
 def _client() -> httpx.AsyncClient:
-    """Keeps every connection: opening one is not what is measured. The proxies of the environment are not for loopback."""
+    """Keeps every connection, as opening one is not what is measured; heeds no proxy, as all is on loopback."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     return httpx.AsyncClient(timeout=_TIMEOUT_S, limits=limits, trust_env=False)
 
 
 def _verdict(headers: httpx.Headers) -> Verdict:
     return Verdict(
-        pool=headers.get("x-dualpool-pool", ""),
-        reason=headers.get("x-dualpool-reason", ""),
-        provenance=headers.get("x-dualpool-provenance", ""),
-        category=headers.get("x-dualpool-category", ""),
+        pool=headers.get(POOL_HEADER, ""),
+        reason=headers.get(REASON_HEADER, ""),
+        provenance=headers.get(PROVENANCE_HEADER, ""),
+        category=headers.get(CATEGORY_HEADER, ""),
     )
 
 

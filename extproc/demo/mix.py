@@ -68,7 +68,7 @@ class Ask:
     """Empty for a GET."""
     kind: str = ""
     text_bytes: int = 0
-    """UTF-8 bytes of what the template renders: messages, and tool definitions as JSON."""
+    """UTF-8 bytes of what the template renders: messages, and tool definitions as JSON without blanks."""
     output_tokens: int | None = None
     """Output the client reserves; None where it names no limit, and the answer may fill the context."""
     streams: bool = False
@@ -91,15 +91,9 @@ def asks(corpus: Corpus, *, requests: int, threshold_tokens: int, rng: Random) -
         yield _inference(kind, next(sources[kind]), corpus.tools, threshold_tokens, rng)
 
 
-def read_body(body: bytes) -> Ask:
-    """An `Ask` of a body from elsewhere, chat or completions by its own fields.
-
-    Raises:
-        ValueError: it is not a JSON object.
-    """
+def ask_of(body: bytes) -> Ask:
+    """The `Ask` of a JSON object from elsewhere: chat or completions by its own fields."""
     parsed = json.loads(body)
-    if not isinstance(parsed, dict):
-        raise ValueError("not a JSON object")
     is_chat = "messages" in parsed
     return Ask(
         path=CHAT_PATH if is_chat else COMPLETIONS_PATH,
@@ -112,10 +106,10 @@ def read_body(body: bytes) -> Ask:
 
 
 def text_bytes(body: Mapping[str, Any]) -> int:
-    """UTF-8 bytes of a body's messages or prompt, and of its tool definitions as JSON."""
+    """UTF-8 bytes of a body's messages or prompt, and of its tool definitions as JSON without blanks."""
     texts = [part for message in body.get("messages") or () for part in _texts(message.get("content"))]
     texts += _texts(body.get("prompt"))
-    texts += [json.dumps(tool, ensure_ascii=False) for tool in body.get("tools") or ()]
+    texts += [json.dumps(tool, ensure_ascii=False, separators=(",", ":")) for tool in body.get("tools") or ()]
     return sum(len(text.encode(errors="surrogatepass")) for text in texts)
 
 
@@ -137,10 +131,8 @@ def _inference(kind: Kind, source: Source, tools: tuple[dict[str, Any], ...], th
     output_tokens = rng.choice(_OUTPUTS_TOKENS)
     wanted_tokens = max(160.0, threshold * _multiple(kind, rng) - output_tokens)
     text = compose(source, round(wanted_tokens * _BYTES_PER_TOKEN[kind]), rng)
-    if kind is not Kind.TOOLS and rng.randrange(8) == 0:
-        path, body = COMPLETIONS_PATH, {"prompt": text}
-    else:
-        path, body = CHAT_PATH, _chat(text, rng)
+    path = COMPLETIONS_PATH if kind is not Kind.TOOLS and rng.randrange(8) == 0 else CHAT_PATH
+    body: dict[str, Any] = _chat(text, rng) if path == CHAT_PATH else {"prompt": text}
     if kind is Kind.TOOLS:
         body["tools"] = rng.sample(tools, rng.randrange(len(tools) * 3 // 4, len(tools) + 1))
     return _ask(path, body | _limit(path, output_tokens, rng) | _streaming(rng), kind, rng)

@@ -61,7 +61,11 @@ def _order(rng: Random) -> dict[str, object]:
     return {
         "order_id": f"{rng.getrandbits(32):08x}",
         "placed_at": f"2026-{rng.randrange(1, 13):02}-{rng.randrange(1, 29):02}T{_clock(rng)}Z",
-        "customer": {"number": rng.randrange(10_000, 99_999), "city": rng.choice(_CITIES), "vip": rng.randrange(9) == 0},
+        "customer": {
+            "number": rng.randrange(10_000, 99_999),
+            "city": rng.choice(_CITIES),
+            "vip": rng.randrange(9) == 0,
+        },
         "lines": [_order_line(rng) for _ in range(rng.randrange(1, 4))],
         "tags": rng.sample(_TAGS, rng.randrange(3)),
         "note": None,
@@ -69,7 +73,11 @@ def _order(rng: Random) -> dict[str, object]:
 
 
 def _order_line(rng: Random) -> dict[str, object]:
-    return {"sku": f"{rng.choice('ABKMX')}-{rng.randrange(1000)}", "quantity": rng.randrange(1, 20), "price": rng.randrange(99, 9999) / 100}
+    return {
+        "sku": f"{rng.choice('ABKMX')}-{rng.randrange(1000)}",
+        "quantity": rng.randrange(1, 20),
+        "price": rng.randrange(99, 9999) / 100,
+    }
 
 
 def _clock(rng: Random) -> str:

@@ -1,4 +1,4 @@
-"""Reads the service's learned ratios from its Prometheus text; knows the two metrics' names and nothing else of them."""
+"""Reads the service's learned ratios from its Prometheus text; knows two metrics' names and nothing of their use."""
 
 from dataclasses import dataclass
 

@@ -3,6 +3,7 @@
 It shows numbers that others counted and decides nothing.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
@@ -11,6 +12,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from extproc.demo.fleet import Fleet
+from extproc.demo.mix import CHAT_PATH, MODEL
 from extproc.demo.scrape import Learned
 from extproc.demo.summary import SETTLED_SAMPLES, TOLERANCE, PairedTimes, RatioLine, Tally, percentile, ratio_lines
 from extproc.routing.values import Misroute
@@ -74,8 +77,8 @@ def print_summary(output: Console, tally: Tally, learned: Mapping[str, Learned],
     output.print(f"\n{tally.requests} requests, {tally.failed + times.failed} failed {_faults(tally)}")
     output.print(_decisions(tally), _misroutes(tally), _ratios(ratio_lines(tally, learned)))
     output.print(
-        "True bytes per token: mean over the requests the service may learn from, of the prompt's bytes by the answer's "
-        f"prompt tokens. Near: within {TOLERANCE:.0%} after at least {SETTLED_SAMPLES} samples."
+        "True: mean, over the requests the service may learn from, of the prompt's bytes by the answer's prompt tokens."
+        f" Near: within {TOLERANCE:.0%} after at least {SETTLED_SAMPLES} samples."
     )
     if times.routed_s:
         output.print(_latency(times))
@@ -131,7 +134,7 @@ def _ratio_cells(line: RatioLine) -> list[str]:
 def _latency(times: PairedTimes) -> RenderableType:
     table = Table(
         "ms",
-        title=f"Added latency: {len(times.routed_s)} JSON requests through both listeners in turn, one at a time, to the last byte",
+        title=f"Added latency, request sent to last byte of its JSON answer: {len(times.routed_s)} pairs, in turn",
         title_justify="left",
     )
     for name in ("with the service", "same Envoy without", "added"):
@@ -140,3 +143,21 @@ def _latency(times: PairedTimes) -> RenderableType:
         routed, baseline = (percentile(side, share) * 1000 for side in (times.routed_s, times.baseline_s))
         table.add_row(name, f"{routed:.2f}", f"{baseline:.2f}", f"{routed - baseline:+.2f}")
     return table
+
+
+def print_how_to_try(output: Console, running: Fleet) -> None:
+    """Addresses, and commands to paste."""
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 32})
+    json_header = "-H 'content-type: application/json'"
+    output.print(
+        f"\nRunning until Ctrl-C:\n"
+        f"  with the service     {running.url}\n"
+        f"  same Envoy without   {running.baseline_url}\n"
+        f"  its metrics          {running.metrics_url}\n"
+        f"  Envoy's admin        {running.admin_url}\n"
+        + "".join(f"  {pool:<5} pool           {url}\n" for pool, url in running.pool_urls.items())
+        + f"\n  curl -i {running.url}{CHAT_PATH} {json_header} -d '{body}'"
+        f"\n  curl -s {running.metrics_url} | grep ^dualpool_decisions",
+        soft_wrap=True,
+        markup=False,
+    )

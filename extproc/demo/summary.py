@@ -164,9 +164,7 @@ def as_json(tally: Tally, learned: Mapping[str, Learned], times: PairedTimes) ->
         "threshold_tokens": tally.threshold_tokens,
         "routed": {pool.value: tally.landed_on(pool) for pool in Pool},
         "misrouted": {way.value: tally.misrouted_by(way) for way in (Misroute.UNDER, Misroute.OVER)},
-        "misrouted_by_provenance": {
-            way.value: _by_provenance(tally, way) for way in (Misroute.UNDER, Misroute.OVER)
-        },
+        "misrouted_by_provenance": {way.value: _by_provenance(tally, way) for way in (Misroute.UNDER, Misroute.OVER)},
         "decisions": [
             {"pool": key.pool, "reason": key.reason, "provenance": key.provenance, "requests": count}
             for key, count in tally.decided.most_common()

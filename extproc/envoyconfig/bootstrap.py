@@ -20,7 +20,9 @@ WHY: Final = {
     **clusters.WHY,
 }
 
-HEADING: Final = "Envoy 1.36 or newer. Written by `dualpool envoy-config`; envoy/README.md says what must agree with what."
+HEADING: Final = (
+    "Envoy 1.36 or newer. Written by `dualpool envoy-config`; envoy/README.md says what must agree with what."
+)
 
 
 def bootstrap_yaml(options: EnvoyOptions) -> str:

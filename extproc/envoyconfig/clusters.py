@@ -42,6 +42,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.envoyconfig.ext_proc import EXT_PROC_CLUSTER
 from extproc.envoyconfig.options import Address
+from extproc.envoyconfig.render import under
 from extproc.routing.values import Pool
 
 READINESS_SERVICE: Final = "readiness"
@@ -49,44 +50,64 @@ READINESS_SERVICE: Final = "readiness"
 
 NEVER_REACHED: Final = 65_536
 
-WHY: Final = {
-    "clusters connect_timeout": "An instance that does not accept in this time is not there.",
-    "clusters per_connection_buffer_limit_bytes": "As at the listener.",
-    "clusters lb_policy": "Answers take seconds to an hour, so turns say little: of two instances the one with fewer "
-    "requests in flight takes the next.",
-    "clusters health_checks timeout": "An instance busy with a huge prompt may answer late.",
-    "clusters health_checks interval": "With the threshold: an instance that is gone is left out after 15 s.",
-    "clusters health_checks no_traffic_interval": "The same before the first request: Envoy's default is 60 s.",
-    "clusters health_checks unhealthy_threshold": "Late once or twice is busy, not gone. With over half the pool unwell "
-    "Envoy tries every instance rather than none.",
-    "clusters health_checks healthy_threshold": "/health answers 200 only while the engine runs.",
-    "clusters circuit_breakers thresholds": "vLLM queues what it cannot run yet; Envoy's default of 1,024 would answer "
-    "503 in its place.",
-    "clusters common_http_protocol_options idle_timeout": "Below the 5 s after which vLLM closes an idle connection: a "
-    "request must not meet a connection that is just being closed.",
-    "clusters tcp_keepalive": "An answer may be silent for minutes: seconds until the first probe, seconds between "
-    "probes, and how many may be missed before the connection counts as dead.",
-    f"clusters {EXT_PROC_CLUSTER} connect_timeout": "Requests wait this long for a service that cannot be reached, then "
-    "go on without it.",
-    f"clusters {EXT_PROC_CLUSTER} per_connection_buffer_limit_bytes": "As at the listener, so that one body passes whole.",
-    f"clusters {EXT_PROC_CLUSTER} lb_policy": "Of two workers the one with fewer calls in flight takes the next.",
-    f"clusters {EXT_PROC_CLUSTER} health_checks timeout": "A worker that cannot answer this in time cannot answer "
-    "requests in time.",
-    f"clusters {EXT_PROC_CLUSTER} health_checks interval": "With the threshold: a hung or draining worker gets no more "
-    "requests after two to three seconds.",
-    f"clusters {EXT_PROC_CLUSTER} health_checks no_traffic_interval": "Envoy's default of 60 s would leave a worker's "
-    "state unknown until the first requests have paid for it.",
-    f"clusters {EXT_PROC_CLUSTER} health_checks unhealthy_threshold": "One late answer may be chance, two are not.",
-    f"clusters {EXT_PROC_CLUSTER} health_checks healthy_threshold": "A worker that says it is ready is ready.",
-    f"clusters {EXT_PROC_CLUSTER} circuit_breakers thresholds": "One call is open for each request being decided or "
-    "observed. Envoy's default of 1,024 would send the rest to the long pool undecided.",
-    "http2_protocol_options max_concurrent_streams": "Calls on one connection, said aloud because Envoy's default has "
-    "changed over time; beyond it Envoy opens another.",
+_OF_THE_SERVICE: Final = {
+    "connect_timeout": "Requests wait this long for a service that cannot be reached, then go on without it.",
+    "per_connection_buffer_limit_bytes": "As at the listener, so that one body passes whole.",
+    "lb_policy": "Of two workers the one with fewer calls in flight takes the next.",
+    "health_checks timeout": "A worker that cannot answer this in time cannot answer requests in time.",
+    "health_checks interval": (
+        "A draining worker says so and is left out within a second; a hung one, with the threshold, after about three."
+    ),
+    "health_checks no_traffic_interval": (
+        "Envoy's default of 60 s would leave a worker's state unknown until the first requests have paid for it."
+    ),
+    "health_checks unhealthy_threshold": "One late answer may be chance, two are not; a plain no counts at once.",
+    "health_checks healthy_threshold": "A worker that says it is ready is ready.",
+    "circuit_breakers thresholds": (
+        "One call is open for each request being decided or observed. Envoy's default of 1,024 would send the rest to "
+        "the long pool undecided."
+    ),
+    "max_concurrent_streams": (
+        "Calls on one connection, said aloud because Envoy's default has changed over time; beyond it Envoy opens "
+        "another."
+    ),
     "connection_keepalive interval": "Finds a connection whose other end is gone while nothing is sent.",
     "connection_keepalive timeout": "How long a ping may go unanswered before the connection is given up.",
-    "healthy_panic_threshold": "Without a healthy worker a request goes to the long pool at once. Envoy's default of "
-    "50 % would try unwell ones and wait for the message timeout.",
+    "healthy_panic_threshold value": (
+        "Without a healthy worker a request goes to the long pool at once. Envoy's default of 50 % would try unwell "
+        "ones and wait for the message timeout."
+    ),
 }
+
+_OF_POOLS: Final = {
+    "connect_timeout": "An instance that does not accept in this time is not there.",
+    "per_connection_buffer_limit_bytes": "As at the listener.",
+    "lb_policy": (
+        "Answers take seconds to an hour, so turns say little: of two instances the one with fewer requests in flight "
+        "takes the next."
+    ),
+    "health_checks timeout": "An instance busy with a huge prompt may answer late.",
+    "health_checks interval": "With the threshold: an instance that is gone is left out after 15 s.",
+    "health_checks no_traffic_interval": "The same before the first request: Envoy's default is 60 s.",
+    "health_checks unhealthy_threshold": (
+        "Late once or twice is busy, not gone. With over half the pool unwell Envoy tries every instance rather than "
+        "none."
+    ),
+    "health_checks healthy_threshold": "/health answers 200 only while the engine runs.",
+    "circuit_breakers thresholds": (
+        "vLLM queues what it cannot run yet; Envoy's default of 1,024 would answer 503 in its place."
+    ),
+    "common_http_protocol_options idle_timeout": (
+        "Below the 5 s after which vLLM closes an idle connection: a request must not meet a connection that is just "
+        "being closed."
+    ),
+    "tcp_keepalive": (
+        "An answer may be silent for minutes: seconds until the first probe, seconds between probes, and how many may "
+        "be missed before the connection counts as dead."
+    ),
+}
+
+WHY: Final = under(f"clusters {EXT_PROC_CLUSTER}", _OF_THE_SERVICE) | under("clusters", _OF_POOLS)
 
 
 def service_cluster(addresses: Sequence[Address], buffer_limit_bytes: int) -> Cluster:

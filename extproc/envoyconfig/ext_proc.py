@@ -14,9 +14,11 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatch
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.envoyconfig.modes import ALLOWED_OVERRIDES, CONFIGURED
+from extproc.envoyconfig.render import under
 from extproc.routing.headers import OWN_HEADERS
 
 EXT_PROC_CLUSTER: Final = "dualpool_extproc"
+FILTER: Final = "envoy.filters.http.ext_proc"
 
 FORWARDED_HEADERS: Final = (
     ":path",
@@ -31,30 +33,44 @@ FORWARDED_HEADERS: Final = (
 )
 """All the service sees of a request or a response beside its body."""
 
-WHY: Final = {
-    "envoy.filters.http.ext_proc failure_mode_allow": "A service that is down, slow or wrong costs nobody an answer: the request goes on by "
-    "the default route, to the long pool.",
-    "envoy.filters.http.ext_proc message_timeout": "The most a hung service can cost one request. Envoy's default of 0.2 s is too short for "
-    "a large body on a busy machine.",
-    "envoy.filters.http.ext_proc processing_mode request_header_mode": "The headers wait for the decision. With SKIP they would leave for "
-    "the default route before it.",
-    "envoy.filters.http.ext_proc processing_mode response_header_mode": "For those responses the service still listens to; it ends the call "
-    "before all others, which then cost nothing.",
-    "envoy.filters.http.ext_proc processing_mode request_body_mode": "The service asks for the bodies it wants (below). BUFFERED here would "
-    "answer 413 to a long prompt, whatever the service then said.",
-    "envoy.filters.http.ext_proc processing_mode response_body_mode": "The service asks for the few bodies it learns from (below).",
-    "envoy.filters.http.ext_proc processing_mode request_trailer_mode": "Trailers say nothing about a budget.",
-    "envoy.filters.http.ext_proc processing_mode response_trailer_mode": "Usage stands in the body.",
-    "envoy.filters.http.ext_proc allow_mode_override": "Lets the service ask for a body, by exactly these messages and no others; Envoy "
-    "compares every field but request_header_mode, and ignores what differs.",
-    "envoy.filters.http.ext_proc allowed_override_modes 0": "A request whose body decides. BUFFERED_PARTIAL never answers 413 and never "
-    "hangs: a body above the buffer limit goes on unharmed, by the default route.",
-    "envoy.filters.http.ext_proc allowed_override_modes 1": "An observed JSON response: usage may stand anywhere in it, so it is read whole.",
-    "envoy.filters.http.ext_proc allowed_override_modes 2": "An observed event stream: its chunks go on one by one.",
-    "envoy.filters.http.ext_proc mutation_rules": "The service can set these headers and nothing else; Envoy tests allow_expression first.",
-    "envoy.filters.http.ext_proc forward_rules": "What the service sees. Authorization, API keys and cookies never leave Envoy.",
-    "envoy.filters.http.ext_proc disable_immediate_response": "The service never answers in the pool's place, not even if it were taken over.",
+_OF_THE_FILTER: Final = {
+    "failure_mode_allow": (
+        "A service that is down, slow or wrong costs nobody an answer: the request goes on by the default route, to "
+        "the long pool."
+    ),
+    "message_timeout": (
+        "The most a hung service can cost one request. Envoy's default of 0.2 s is too short for a large body on a "
+        "busy machine."
+    ),
+    "processing_mode request_header_mode": (
+        "The headers wait for the decision. With SKIP they would leave for the default route before it."
+    ),
+    "processing_mode response_header_mode": (
+        "For those responses the service still listens to; it ends the call before all others, which then cost nothing."
+    ),
+    "processing_mode request_body_mode": (
+        "The service asks for the bodies it wants (below). BUFFERED here would answer 413 to a long prompt, whatever "
+        "the service then said."
+    ),
+    "processing_mode response_body_mode": "The service asks for the few bodies it learns from (below).",
+    "processing_mode request_trailer_mode": "Trailers say nothing about a budget.",
+    "processing_mode response_trailer_mode": "Usage stands in the body.",
+    "allow_mode_override": (
+        "Lets the service ask for a body, by exactly these messages and no others; Envoy compares every field but "
+        "request_header_mode, and ignores what differs."
+    ),
+    "allowed_override_modes 0": (
+        "A request whose body decides. BUFFERED_PARTIAL never answers 413 and never hangs: a body above the buffer "
+        "limit goes on unharmed, by the default route."
+    ),
+    "allowed_override_modes 1": "An observed JSON response: usage may stand anywhere in it, so it is read whole.",
+    "allowed_override_modes 2": "An observed event stream: its chunks go on one by one.",
+    "mutation_rules": "The service can set these headers and nothing else; Envoy tests allow_expression first.",
+    "forward_rules": "What the service sees. Authorization, API keys and cookies never leave Envoy.",
+    "disable_immediate_response": "The service never answers in the pool's place, not even if it were taken over.",
 }
+
+WHY: Final = under(FILTER, _OF_THE_FILTER)
 
 
 def ext_proc_filter(message_timeout_s: float) -> HttpFilter:
@@ -74,4 +90,4 @@ def ext_proc_filter(message_timeout_s: float) -> HttpFilter:
         ),
         disable_immediate_response=True,
     )
-    return HttpFilter(name="envoy.filters.http.ext_proc", typed_config=Any.pack(processor))
+    return HttpFilter(name=FILTER, typed_config=Any.pack(processor))

@@ -37,37 +37,55 @@ from envoy_data_plane.google.protobuf import Any
 
 from extproc.envoyconfig.clusters import envoy_address
 from extproc.envoyconfig.options import Address
+from extproc.envoyconfig.render import under
 from extproc.routing.headers import HEADER_PREFIX, OWN_HEADERS, POOL_HEADER
 from extproc.routing.values import Pool
 
 SILENCE: Final = timedelta(hours=1)
 """How long an exchange may be silent: a long prompt waits in a queue, then prefills, before its first byte."""
 
-WHY: Final = {
-    "listeners dualpool per_connection_buffer_limit_bytes": "The largest request body the service can be asked about, "
-    "and the memory one connection may hold. Keep it above the service's certain-long bound (24 bytes a token of its "
-    "threshold: 196,608 for 8,192), or bodies it could judge go to the long pool unread.",
-    "listeners baseline per_connection_buffer_limit_bytes": "As above, so that the two doors differ in one thing alone.",
-    "listeners common_http_protocol_options idle_timeout": "A client's connection without a request; Envoy's default, said "
-    "aloud.",
-    "listeners stream_idle_timeout": "Silence in both directions that ends an exchange. Envoy's default of 5 minutes cuts off "
-    "prompts that wait longer for their first token.",
-    "listeners request_timeout": "No limit on how long an upload takes as long as it moves; it must never count the answer's "
-    "time.",
-    "listeners request_headers_timeout": "Headers are small: whoever takes longer holds a connection to no purpose.",
-    "listeners early_header_mutation_extensions": "A client cannot choose its pool: its own headers of ours are dropped before "
-    "any filter or route sees them, also while the service is down.",
-    "listeners use_remote_address": "Envoy is the edge: the client's address is its connection's, not what its headers claim.",
-    "virtual_hosts response_headers_to_add": "Shows the caller where its request went, and why if the service explains; "
-    "a header the service did not set does not appear.",
-    "routes short": "Only what the service has decided to be short.",
-    "routes long": "Everything else: long requests, unknown ones, and all of them while the service is away.",
-    "routes short timeout": "Off: Envoy's default of 15 s counts the whole answer and cuts event streams.",
-    "routes short idle_timeout": "Silence allowed on this route; an event stream that moves lasts as long as it "
-    "likes.",
-    "routes long timeout": "Off, as above.",
-    "routes long idle_timeout": "As above: the long pool is where prompts wait and prefill longest.",
+_OF_LISTENERS: Final = {
+    "dualpool per_connection_buffer_limit_bytes": (
+        "The largest request body the service can be asked about, and the memory one connection may hold. Keep it "
+        "above the service's certain-long bound (24 bytes a token of its threshold: 196,608 for 8,192), or bodies it "
+        "could judge go to the long pool unread."
+    ),
+    "baseline per_connection_buffer_limit_bytes": "As above, so that the two doors differ in one thing alone.",
+    "common_http_protocol_options idle_timeout": (
+        "A client's connection without a request; Envoy's default, said aloud."
+    ),
+    "stream_idle_timeout": (
+        "Silence in both directions that ends an exchange. Envoy's default of 5 minutes cuts off prompts that wait "
+        "longer for their first token."
+    ),
+    "request_timeout": (
+        "No limit on how long an upload takes as long as it moves; it must never count the answer's time."
+    ),
+    "request_headers_timeout": "Headers are small: whoever takes longer holds a connection to no purpose.",
+    "early_header_mutation_extensions": (
+        "A client cannot choose its pool: its own headers of ours are dropped before any filter or route sees them, "
+        "also while the service is down."
+    ),
+    "use_remote_address": "Envoy is the edge: the client's address is its connection's, not what its headers claim.",
 }
+
+_OF_ROUTES: Final = {
+    "short": "Only what the service has decided to be short.",
+    "long": "Everything else: long requests, unknown ones, and all of them while the service is away.",
+    "short timeout": "Off: Envoy's default of 15 s counts the whole answer and cuts event streams.",
+    "short idle_timeout": "Silence allowed on this route; an event stream that moves lasts as long as it likes.",
+    "long timeout": "Off, as above.",
+    "long idle_timeout": "As above: the long pool is where prompts wait and prefill longest.",
+}
+
+_ELSEWHERE: Final = {
+    "virtual_hosts response_headers_to_add": (
+        "Shows the caller where its request went, and why if the service explains; a header the service did not set "
+        "does not appear."
+    ),
+}
+
+WHY: Final = under("listeners", _OF_LISTENERS) | under("routes", _OF_ROUTES) | _ELSEWHERE
 
 
 def listener(name: str, address: Address, filters: Sequence[HttpFilter], buffer_limit_bytes: int) -> Listener:

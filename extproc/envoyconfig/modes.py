@@ -1,10 +1,12 @@
 """What Envoy sends to the service: as configured, and the overrides the service may ask for in a header response.
 
-Envoy honours an override only if every field but `request_header_mode` has the same enum number as in an entry of
-`allowed_override_modes`. It does not treat DEFAULT as the SEND or SKIP it stands for: a server must send these
-messages exactly, and one that differs is ignored without an error.
+Envoy honours an override only if it equals an entry of `allowed_override_modes` in every field but
+`request_header_mode`, and ignores any other without an error. Versions differ in whether a DEFAULT in an override means
+the configured mode (1.40 does so) or only itself, and none reads DEFAULT so in the list. Hence no DEFAULT anywhere: an
+override is the configured mode with one body asked for, and a server must send exactly these messages.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
@@ -13,28 +15,22 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ProcessingModeHeaderSendMode,
 )
 
-SEND: Final = ProcessingModeHeaderSendMode.SEND
-SKIP: Final = ProcessingModeHeaderSendMode.SKIP
-NONE: Final = ProcessingModeBodySendMode.NONE
-STREAMED: Final = ProcessingModeBodySendMode.STREAMED
-BUFFERED_PARTIAL: Final = ProcessingModeBodySendMode.BUFFERED_PARTIAL
-
 CONFIGURED: Final = ProcessingMode(
-    request_header_mode=SEND,
-    response_header_mode=SEND,
-    request_body_mode=NONE,
-    response_body_mode=NONE,
-    request_trailer_mode=SKIP,
-    response_trailer_mode=SKIP,
+    request_header_mode=ProcessingModeHeaderSendMode.SEND,
+    response_header_mode=ProcessingModeHeaderSendMode.SEND,
+    request_body_mode=ProcessingModeBodySendMode.NONE,
+    response_body_mode=ProcessingModeBodySendMode.NONE,
+    request_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
+    response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
 )
 
-WANT_REQUEST_BODY: Final = ProcessingMode(response_header_mode=SEND, request_body_mode=BUFFERED_PARTIAL)
+WANT_REQUEST_BODY: Final = replace(CONFIGURED, request_body_mode=ProcessingModeBodySendMode.BUFFERED_PARTIAL)
 """The answer to request headers whose body decides."""
 
-WANT_JSON_BODY: Final = ProcessingMode(response_header_mode=SEND, response_body_mode=BUFFERED_PARTIAL)
+WANT_JSON_BODY: Final = replace(CONFIGURED, response_body_mode=ProcessingModeBodySendMode.BUFFERED_PARTIAL)
 """The answer to the headers of an observed JSON response: its usage may stand anywhere in it."""
 
-WANT_SSE_BODY: Final = ProcessingMode(response_header_mode=SEND, response_body_mode=STREAMED)
+WANT_SSE_BODY: Final = replace(CONFIGURED, response_body_mode=ProcessingModeBodySendMode.STREAMED)
 """The answer to the headers of an observed event stream: each chunk goes on as soon as it is answered."""
 
 ALLOWED_OVERRIDES: Final = (WANT_REQUEST_BODY, WANT_JSON_BODY, WANT_SSE_BODY)

@@ -4,18 +4,19 @@ Knows protobuf's JSON names and YAML's layout; must not know what any setting me
 
 A reason is looked up by a selector, which works as in CSS: words that name a value's ancestors in order, then the
 value itself. `clusters short connect_timeout` is the connect timeout anywhere below the cluster named `short`. A list's
-entry goes by its `name`, else by its index. Of several selectors that fit, the one with most words speaks.
+entry goes by its `name`, else by its index. Of several selectors that fit, the one with most words speaks. A field at
+its protobuf default is written only where a reason speaks for it.
 """
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import betterproto2
 import yaml
 
 WIDTH = 120
-ONE_LINE = 90
+ONE_LINE = 110
 """A part without reasons inside is written on one line if it is no longer than this."""
 
 Path: TypeAlias = tuple[str, ...]
@@ -23,13 +24,38 @@ Path: TypeAlias = tuple[str, ...]
 
 def to_yaml(message: betterproto2.Message, why: Mapping[str, str], heading: str) -> str:
     """The message as a YAML document below `heading`, itself a comment."""
-    lines = [*_comment(heading, 0), *_mapping(as_plain(message), (), why, 0)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*_comment(heading, 0), *_mapping(as_plain(message, why), (), why, 0)]) + "\n"
 
 
-def as_plain(message: betterproto2.Message) -> dict[str, Any]:
+def under(scope: str, why: Mapping[str, str]) -> dict[str, str]:
+    """The same reasons, for values below `scope` only."""
+    return {f"{scope} {selector}": reason for selector, reason in why.items()}
+
+
+def as_plain(message: betterproto2.Message, why: Mapping[str, str]) -> dict[str, Any]:
     """Protobuf's JSON form with field names as Envoy's documentation writes them."""
-    return message.to_dict(casing=betterproto2.Casing.SNAKE)
+    every_field = message.to_dict(casing=betterproto2.Casing.SNAKE, include_default_values=True)
+    set_fields = message.to_dict(casing=betterproto2.Casing.SNAKE)
+    return cast("dict[str, Any]", _said_aloud(set_fields, every_field, (), why))
+
+
+def _said_aloud(given: Any, every: Any, path: Path, why: Mapping[str, str]) -> Any:
+    """`given`, with those defaults of `every` that have a reason."""
+    if isinstance(given, list):
+        names = [name for name, _ in _children(given)]
+        entries = zip(given, every, names, strict=True)
+        return [_said_aloud(entry, full, (*path, name), why) for entry, full, name in entries]
+    if not isinstance(given, dict):
+        return given
+    return {
+        key: _said_aloud(given[key], value, (*path, key), why) if key in given else value
+        for key, value in every.items()
+        if key in given or (_is_scalar(value) and selector_for((*path, key), why))
+    }
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is not None and not isinstance(value, (dict, list))
 
 
 def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

@@ -44,7 +44,7 @@ def certain_prompt_tokens(facts: RequestFacts, rules: BudgetRules) -> int:
     Holds for byte-level and byte-fallback vocabularies (Llama, Qwen, Mistral, DeepSeek, Gemma, gpt-oss). JSON that the
     template writes anew counts twice: indenting adds at most one white-space token to each mark.
     """
-    if not facts.text_bytes:
+    if not facts.text_bytes and not facts.message_count:
         return 0
     framing = rules.template_tokens + rules.template_tokens_per_message * facts.message_count
     return facts.text_bytes + facts.structure_bytes + framing + rules.template_tokens_per_tool * facts.tool_count

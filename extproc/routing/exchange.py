@@ -116,7 +116,7 @@ class Exchange:
     def request_headers(self, head: RequestHead, *, end_of_stream: bool) -> Reply:
         """The request's headers came: decide by them, or ask for the body."""
         if self._state is not _State.START:
-            return _PASS
+            return self._pass()
         if end_of_stream or not is_inference(head.method, head.path):
             return self._route(self._router.route(flawed(Flaw.NOT_INFERENCE), draw=self._draw))
         if head.content_encoding not in ("", "identity"):
@@ -153,7 +153,7 @@ class Exchange:
 
     def trailers(self) -> Reply:
         """Trailers came, of the request or the response: they say nothing to us, but end the response if it is read."""
-        return self._done() if self._state is _State.READING else _PASS
+        return self._done() if self._state is _State.READING else self._pass()
 
     def close(self) -> Outcome:
         """The stream ended, however it did. Completes the decision the first time; says the same again after."""
@@ -176,8 +176,8 @@ class Exchange:
         return Reply(Action.ROUTE, decision, last=not decision.observe)
 
     def _pass(self) -> Reply:
-        """Let a phase go by that was not expected; the stream is kept where something is still to come."""
-        return _PASS if self._state in (_State.AWAIT_BODY, _State.AWAIT_RESPONSE) else _PASS_LAST
+        """Let an event go by that was not expected. One before the request's headers leaves nothing to decide."""
+        return self._done() if self._state in (_State.START, _State.DONE) else _PASS
 
     def _done(self) -> Reply:
         self._state = _State.DONE

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from extproc.routing.schemas import (
+    NULL,
     ChatBody,
     CompletionBody,
     Message,
@@ -33,7 +34,7 @@ _TEXT_ITEMS = frozenset(
         "custom_tool_call_output",
     },
 )
-_tool_head = msgspec.json.Decoder(ToolHead)
+_tool_heads = msgspec.json.Decoder(list[ToolHead] | None)
 
 
 class NotInBody(Exception):  # noqa: N818 - a turn of events, not an error
@@ -46,34 +47,52 @@ class NotInBody(Exception):  # noqa: N818 - a turn of events, not an error
 
 @dataclass(slots=True)
 class Prompt:
-    """One prompt while it is gathered."""
+    """The longest prompt of a request while it is gathered, and what matters of the others."""
 
     pieces: list[str] = field(default_factory=list)
+    text_bytes: int = 0
+    """UTF-8 bytes of all text, structure included."""
     structure_bytes: int = 0
     """JSON that the template writes anew."""
+    doubtful_bytes: int = 0
+    """Bytes counted that the server may leave out or count another way: they must not teach."""
     message_count: int = 0
     tool_count: int = 0
     token_ids: int = 0
-
-    @property
-    def text_bytes(self) -> int:
-        """UTF-8 bytes of all text, structure included."""
-        return self.structure_bytes + sum(map(utf8_bytes, self.pieces))
-
-    def add_structure(self, raw: msgspec.Raw | None) -> None:
-        """Take in a JSON value that is rendered into the prompt, at the size the client wrote it."""
-        if raw is not None:
-            self.structure_bytes += _raw_bytes(raw)
-
-    def add_tools(self, tools: list[msgspec.Raw] | None) -> None:
-        """Take in tool definitions."""
-        for tool in tools or ():
-            self.tool_count += 1
-            self.structure_bytes += _raw_bytes(tool)
+    prompt_count: int = 1
+    """Prompts of the request, this one included."""
+    other_text_bytes: int = 0
+    """UTF-8 bytes of the other prompts."""
 
     def add_text(self, *texts: str | None) -> None:
         """Take in text as it stands."""
-        self.pieces.extend(text for text in texts if text)
+        for text in texts:
+            if text:
+                self.pieces.append(text)
+                self.text_bytes += utf8_bytes(text)
+
+    def add_reasoning(self, text: str | None) -> None:
+        """Take in what the model thought in an earlier turn: most templates drop it, some keep the last."""
+        self.add_text(text)
+        self.doubtful_bytes += utf8_bytes(text or "")
+
+    def add_structure(self, raw: msgspec.Raw) -> None:
+        """Take in a JSON value that is rendered into the prompt."""
+        if raw != NULL:
+            json_bytes = _json_bytes(raw)
+            self.structure_bytes += json_bytes
+            self.text_bytes += json_bytes
+
+    def add_optional_structure(self, raw: msgspec.Raw) -> None:
+        """Take in a JSON value that only some templates render."""
+        before_bytes = self.structure_bytes
+        self.add_structure(raw)
+        self.doubtful_bytes += self.structure_bytes - before_bytes
+
+    def add_tools(self, tools: msgspec.Raw) -> None:
+        """Take in tool definitions."""
+        self.tool_count += len(_tool_heads.decode(tools) or ())
+        self.add_structure(tools)
 
 
 def utf8_bytes(text: str) -> int:
@@ -81,32 +100,39 @@ def utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def gather_chat(body: ChatBody) -> list[Prompt]:
-    """A chat is one prompt. A template of the client's own may add anything."""
+def _json_bytes(raw: msgspec.Raw) -> int:
+    r"""Bytes of a JSON value without white space and \uXXXX escapes: the same however a client's library spells it."""
+    compact = msgspec.json.format(raw, indent=-1)
+    if b"\\u" in compact:
+        compact = msgspec.json.encode(msgspec.json.decode(compact))
+    return len(compact)
+
+
+def gather_chat(body: ChatBody) -> Prompt:
+    """The messages and what the template sets around them. A template of the client's own may add anything."""
     if body.chat_template is not None:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     prompt = Prompt()
     _add_messages(prompt, body.messages)
     prompt.add_tools(body.tools)
-    prompt.add_structure(body.documents)
-    prompt.add_structure(body.response_format)
-    return [prompt]
+    prompt.add_optional_structure(body.documents)
+    prompt.add_optional_structure(body.response_format)
+    return prompt
 
 
-def gather_completion(body: CompletionBody) -> list[Prompt]:
+def gather_completion(body: CompletionBody) -> Prompt:
     """Each element of a list is a prompt of its own."""
-    if body.prompt_embeds is not None or body.prompt is None:
+    if body.prompt_embeds != NULL or body.prompt is None:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
-    prompts = _flat_prompts(body.prompt)
-    for prompt in prompts:
-        prompt.add_text(body.suffix)
-    return prompts
+    prompt = _longest(body.prompt)
+    prompt.add_text(body.suffix)
+    return prompt
 
 
-def gather_responses(body: ResponsesBody) -> list[Prompt]:
+def gather_responses(body: ResponsesBody) -> Prompt:
     """Input items after the instructions; what the server keeps or fetches itself is not in the body."""
-    stored = (body.previous_response_id, body.conversation, body.prompt)
-    if body.input is None or any(value is not None for value in stored):
+    stored = body.conversation != NULL or body.prompt != NULL or body.previous_response_id is not None
+    if stored or body.input is None:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     _refuse_server_tools(body.tools)
     prompt = Prompt()
@@ -117,37 +143,43 @@ def gather_responses(body: ResponsesBody) -> list[Prompt]:
     else:
         _add_messages(prompt, body.input)
     prompt.add_tools(body.tools)
-    prompt.add_structure(body.text)
-    return [prompt]
+    prompt.add_optional_structure(body.text)
+    return prompt
 
 
-def gather_messages(body: MessagesBody) -> list[Prompt]:
+def gather_messages(body: MessagesBody) -> Prompt:
     """A system text and the turns."""
     prompt = Prompt()
     _add_content(prompt, body.system)
     _add_messages(prompt, body.messages)
     prompt.add_tools(body.tools)
-    return [prompt]
+    return prompt
 
 
-def gather_pooling(body: PoolingBody) -> list[Prompt]:
+def gather_pooling(body: PoolingBody) -> Prompt:
     """Inputs stand alone; a query is paired with each document."""
     if body.messages is not None:
         prompt = Prompt()
         _add_messages(prompt, body.messages)
-        return [prompt]
+        return prompt
     if body.input is not None:
-        return _flat_prompts(body.input)
-    return _pairs(body)
+        return _longest(body.input)
+    return _longest_pair(body)
 
 
-def _pairs(body: PoolingBody) -> list[Prompt]:
+def _longest_pair(body: PoolingBody) -> Prompt:
+    """Whether a model reads both texts at once or one after the other decides what usage counts: no answer teaches."""
     lefts = _texts(body.query) or _texts(body.queries) or _texts(body.text_1) or _texts(body.data_1)
     rights = _documents(body.documents) or _texts(body.text_2) or _texts(body.data_2)
     if not lefts and not rights:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
-    longest = max(lefts, key=utf8_bytes, default="")
-    return [Prompt(pieces=[longest, right]) for right in rights or [""]]
+    left, right = (max(texts, key=utf8_bytes, default="") for texts in (lefts, rights))
+    prompt = Prompt(prompt_count=max(1, len(rights)))
+    prompt.add_text(left, right)
+    all_bytes = utf8_bytes(left) * prompt.prompt_count + sum(map(utf8_bytes, rights))
+    prompt.other_text_bytes = all_bytes - prompt.text_bytes
+    prompt.doubtful_bytes = all_bytes
+    return prompt
 
 
 def _texts(value: str | list[str] | None) -> list[str]:
@@ -166,14 +198,17 @@ def _plain_text(document: str | Part) -> str:
     return document.text
 
 
-def _flat_prompts(value: str | list[str | int | list[int]]) -> list[Prompt]:
-    """A string, strings, ids, or lists of ids: vLLM's four forms of `prompt` and `input`."""
-    if isinstance(value, str):
-        return [Prompt(pieces=[value])]
-    prompts = [Prompt(pieces=[item]) for item in value if isinstance(item, str)]
-    prompts += [Prompt(token_ids=len(item)) for item in value if isinstance(item, list)]
-    loose_ids = sum(isinstance(item, int) for item in value)
-    return [*prompts, Prompt(token_ids=loose_ids)] if loose_ids or not prompts else prompts
+def _longest(value: str | list[str | int | list[int]]) -> Prompt:
+    """Of a string, strings, ids, or lists of ids: vLLM's four forms of `prompt` and `input`."""
+    items = [value] if isinstance(value, str) else value
+    texts = [item for item in items if isinstance(item, str)]
+    id_counts = [len(item) for item in items if isinstance(item, list)]
+    loose_ids = len(items) - len(texts) - len(id_counts)
+    prompt = Prompt(token_ids=max(loose_ids, *id_counts, 0))
+    prompt.prompt_count = max(1, len(texts) + len(id_counts) + bool(loose_ids))
+    prompt.add_text(max(texts, key=utf8_bytes, default=""))
+    prompt.other_text_bytes = sum(map(utf8_bytes, texts)) - prompt.text_bytes
+    return prompt
 
 
 def _add_messages(prompt: Prompt, messages: list[Message]) -> None:
@@ -188,40 +223,35 @@ def _add_message(prompt: Prompt, message: Message) -> None:
     _add_content(prompt, message.content)
     _add_content(prompt, message.output)
     _add_content(prompt, message.summary)
-    prompt.add_text(message.name, message.reasoning_content or message.reasoning, message.arguments, message.input)
+    prompt.add_text(message.name, message.arguments, message.input)
+    prompt.add_reasoning(message.reasoning_content or message.reasoning)
     prompt.add_structure(message.tool_calls)
 
 
 def _add_content(prompt: Prompt, content: str | list[Part | str] | None) -> None:
     if isinstance(content, str):
-        prompt.pieces.append(content)
+        prompt.add_text(content)
         return
     for part in content or ():
         if isinstance(part, str):
-            prompt.pieces.append(part)
+            prompt.add_text(part)
         else:
             _add_part(prompt, part)
 
 
 def _add_part(prompt: Prompt, part: Part) -> None:
     """A part that shows no text is media: its bytes say nothing about its tokens."""
-    text = part.text or part.refusal or part.thinking
     if part.type in _TOOL_PARTS:
-        prompt.add_text(part.name, text)
+        prompt.add_text(part.name)
         prompt.add_structure(part.input)
         _add_content(prompt, part.content)
-    elif part.type in _TEXT_PARTS and (text is not None or part.text is not None):
-        prompt.add_text(text)
-    else:
+    elif part.type not in _TEXT_PARTS or (part.text, part.refusal, part.thinking) == (None, None, None):
         raise NotInBody(Flaw.MEDIA)
+    prompt.add_text(part.text, part.refusal)
+    prompt.add_reasoning(part.thinking)
 
 
-def _refuse_server_tools(tools: list[msgspec.Raw] | None) -> None:
+def _refuse_server_tools(tools: msgspec.Raw) -> None:
     """Tools that the server runs itself put their results into the prompt."""
-    for tool in tools or ():
-        if _tool_head.decode(tool).type not in ("function", "custom"):
-            raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
-
-
-def _raw_bytes(raw: msgspec.Raw) -> int:
-    return memoryview(raw).nbytes
+    if any(tool.type not in ("function", "custom") for tool in _tool_heads.decode(tools) or ()):
+        raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)

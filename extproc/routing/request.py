@@ -20,6 +20,7 @@ from extproc.routing.prompts import (
     gather_responses,
 )
 from extproc.routing.schemas import (
+    NULL,
     ChatBody,
     CompletionBody,
     MessagesBody,
@@ -36,14 +37,17 @@ _LEARNABLE_BYTES = 512
 """Below this the chat template outweighs the text, and bytes per token say nothing about it."""
 _MODEL_CHARS = 128
 """A model's name keys what is learned for it, so its length is bounded; real names stay well below."""
+_COUNT_MAX = 2**31 - 1
+"""Larger counts mean the same as this one; every budget thus fits a metric, a header and a database."""
 _STRUCTURE_DOMINATES = 0.5
-_STRUCTURE_NEGLIGIBLE = 0.1
+_NEGLIGIBLE = 0.1
+"""Shares of a prompt's bytes."""
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 
 
 class _Api(NamedTuple):
     decoder: msgspec.json.Decoder[Any]
-    gather: Callable[[Any], list[Prompt]]
+    gather: Callable[[Any], Prompt]
     output: Callable[[Any], int | None]
     streams_usage: bool
     """Whether a streamed answer carries usage unasked."""
@@ -78,41 +82,46 @@ def flawed(flaw: Flaw) -> RequestFacts:
     return RequestFacts(flaw=flaw, teaches=False, usage_expected=False)
 
 
-def _facts(api: _Api, parsed: Sampling, prompts: list[Prompt]) -> RequestFacts:
-    if parsed.kv_transfer_params is not None:
+def _facts(api: _Api, parsed: Sampling, prompt: Prompt) -> RequestFacts:
+    if parsed.kv_transfer_params != NULL:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
-    longest = max(prompts, key=lambda prompt: prompt.text_bytes)
-    text_bytes = longest.text_bytes
-    token_ids = max(prompt.token_ids for prompt in prompts)
-    total_bytes = text_bytes if len(prompts) == 1 else sum(prompt.text_bytes for prompt in prompts)
-    cap = _prompt_cap(parsed.truncate_prompt_tokens)
     return RequestFacts(
-        text_bytes=text_bytes,
-        structure_bytes=longest.structure_bytes,
-        total_text_bytes=total_bytes,
-        token_ids=token_ids,
-        message_count=longest.message_count,
-        tool_count=longest.tool_count,
-        sequences=len(prompts) * max(1, _count(parsed.n, default=1)),
+        text_bytes=prompt.text_bytes,
+        structure_bytes=prompt.structure_bytes,
+        total_text_bytes=prompt.text_bytes + prompt.other_text_bytes,
+        token_ids=prompt.token_ids,
+        message_count=prompt.message_count,
+        tool_count=prompt.tool_count,
+        prompt_count=prompt.prompt_count,
+        sequences=prompt.prompt_count * max(1, _count(parsed.n) or 0),
         output_tokens=api.output(parsed),
-        prompt_cap_tokens=cap,
+        prompt_cap_tokens=_prompt_cap(parsed.truncate_prompt_tokens),
         model=(parsed.model or "")[:_MODEL_CHARS],
-        category=_category(longest, text_bytes),
+        category=_category(prompt),
         usage_expected=_usage_expected(api, parsed),
-        teaches=cap is None and not token_ids and _teaches(longest, total_bytes),
+        teaches=not _truncates(parsed) and _teaches(prompt),
     )
 
 
-def _category(prompt: Prompt, text_bytes: int) -> Category:
-    if prompt.structure_bytes > _STRUCTURE_DOMINATES * text_bytes:
+def _category(prompt: Prompt) -> Category:
+    if prompt.structure_bytes > _STRUCTURE_DOMINATES * prompt.text_bytes:
         return Category.TOOLS
     return classify(sample(prompt.pieces))
 
 
-def _teaches(prompt: Prompt, total_bytes: int) -> bool:
+def _truncates(parsed: Sampling) -> bool:
+    """The server may cut the prompt, and count what is left."""
+    return parsed.truncate_prompt_tokens is not None or parsed.truncation == "auto"
+
+
+def _teaches(prompt: Prompt) -> bool:
     """A mixture of prose and tool schemas would distort the ratio of either; a tiny prompt is mostly template."""
-    share = prompt.structure_bytes / total_bytes if total_bytes else 0.0
-    return total_bytes >= _LEARNABLE_BYTES and not _STRUCTURE_NEGLIGIBLE < share <= _STRUCTURE_DOMINATES
+    text_bytes = prompt.text_bytes + prompt.other_text_bytes
+    if prompt.token_ids or text_bytes < _LEARNABLE_BYTES * prompt.prompt_count:
+        return False
+    negligible_bytes, dominating_bytes = _NEGLIGIBLE * text_bytes, _STRUCTURE_DOMINATES * text_bytes
+    mixed = negligible_bytes < prompt.structure_bytes <= dominating_bytes
+    return not mixed and prompt.doubtful_bytes <= negligible_bytes
 
 
 def _usage_expected(api: _Api, parsed: Sampling) -> bool:
@@ -123,44 +132,35 @@ def _usage_expected(api: _Api, parsed: Sampling) -> bool:
 
 def _prompt_cap(value: Number) -> int | None:
     """`truncate_prompt_tokens`; −1 means the pool's own ceiling, which bounds nothing before a pool is chosen."""
-    cap = None if value is None else int(value)
-    if cap is not None and cap < -1:
-        raise ValueError
-    return cap if cap is not None and cap > 0 else None
+    return None if value in (-1, "-1") else _count(value) or None
 
 
-def _count(value: Number, *, default: int) -> int:
-    return default if value is None else _at_least_zero(value)
-
-
-def _optional_count(value: Number) -> int | None:
-    return None if value is None else _at_least_zero(value)
-
-
-def _at_least_zero(value: float | str) -> int:
+def _count(value: Number) -> int | None:
     """A count as vLLM's validation reads it: "16" and 16.0 are sixteen, 16.5 and −1 are refused."""
+    if value is None:
+        return None
     count = int(value)
     if count < 0 or (isinstance(value, float) and count != value):
         raise ValueError
-    return count
+    return min(count, _COUNT_MAX)
 
 
 def _chat_output(body: ChatBody) -> int | None:
-    """`max_completion_tokens` wins over `max_tokens` unless it is null."""
-    newer = _optional_count(body.max_completion_tokens)
-    return _optional_count(body.max_tokens) if newer is None else newer
+    """`max_completion_tokens` wins over `max_tokens` unless it is null, or zero: vLLM up to 0.13 passes over a zero."""
+    return _count(body.max_completion_tokens) or _count(body.max_tokens)
 
 
 def _completion_output(body: CompletionBody) -> int | None:
-    return _count(body.max_tokens, default=COMPLETION_OUTPUT_TOKENS)
+    stated = _count(body.max_tokens)
+    return COMPLETION_OUTPUT_TOKENS if stated is None else stated
 
 
 def _responses_output(body: ResponsesBody) -> int | None:
-    return _optional_count(body.max_output_tokens)
+    return _count(body.max_output_tokens)
 
 
 def _messages_output(body: MessagesBody) -> int | None:
-    return _optional_count(body.max_tokens)
+    return _count(body.max_tokens)
 
 
 def _no_output(_body: PoolingBody) -> int | None:

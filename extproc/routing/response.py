@@ -1,25 +1,28 @@
 """Reads the bytes of one response for its usage: chunks go in, one `Usage` or the reason for none comes out.
 
-Knows the JSON in which vLLM's routes state usage and how their event streams end; must not know pools, ratios, the
-request, or how the bytes arrived.
+Knows what a body is made of and when an answer is whole; must not know pools, ratios, the request, or how the bytes
+arrived.
 
 A usage is believed only from an answer that came to its own end. An event stream may state usage early, as
-`message_start` does, or all along (`continuous_usage_stats`), but such a usage is not final: its completion grows, and in a
-completion of several prompts it counts one of them. So a stream that stops before its last usage, or its end marker,
-teaches nothing, and neither does one in which anything that looks like usage or an error could not be read. Only
-top-level fields count: what the model wrote, which a client may choose, is never looked into.
+`message_start` does, or all along (`continuous_usage_stats`), but such a usage is not final: its completion grows, and
+in a completion of several prompts it counts one of them. So a stream that stops before its last usage, or its end
+marker, teaches nothing, and neither does one in which anything that looks like usage or an error could not be read.
 """
 
 import zlib
-from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated
 
-import msgspec
-
+from extproc.routing.answers import StatedUsage, Unreadable, read_answer
 from extproc.routing.inflate import Inflater
 from extproc.routing.sse import EventSplitter
 from extproc.routing.values import Usage
+
+BLOCK_BYTES = 16 * 1024
+"""Bytes of the body that are read at once, whatever the chunks: many events share the cost of looking at them.
+
+Cut at fixed places, the blocks also give any chunking the same result without further care, even for a corrupt gzip,
+where zlib gives up what it inflated in the call that met the fault.
+"""
 
 DOCUMENT_BYTES_MAX = 1024 * 1024
 """The longest JSON body, or data of one event, that is kept to be read.
@@ -29,7 +32,8 @@ what is that long (embeddings, log probabilities) teaches no more than a short o
 """
 
 INFLATED_BYTES_MAX = 64 * 1024 * 1024
-"""The most that one compressed response may inflate to; bounds the work that a few bytes can ask for."""
+"""The most that one compressed response may inflate to: a stream of some 200,000 tokens. Bounds the work that a few
+bytes can ask for."""
 
 
 class ReadOutcome(StrEnum):
@@ -59,12 +63,13 @@ def readable(content_type: str, content_encoding: str) -> bool:
 class UsageReader:
     """Reads the bytes of one response, in any chunks, for its usage; memory is bounded whatever the stream does."""
 
-    __slots__ = ("_body", "_inflater", "_outcome")
+    __slots__ = ("_body", "_held", "_inflater", "_outcome")
 
     def __init__(self, *, content_type: str, content_encoding: str = "") -> None:
         self._body = _EventStream() if _token(content_type) == _EVENT_STREAM else _Document()
         self._inflater = Inflater() if _token(content_encoding) in _DEFLATED else None
         self._outcome = None if readable(content_type, content_encoding) else ReadOutcome.UNSUPPORTED
+        self._held = bytearray()  # less than a block
 
     @property
     def outcome(self) -> ReadOutcome:
@@ -75,29 +80,28 @@ class UsageReader:
         """Take the next bytes; never raises, and ignores what comes once the outcome is settled."""
         if self._outcome is not None:
             return
-        if self._inflater is None:
-            self._outcome = self._body.feed(chunk)
-        else:
-            self._feed_inflated(self._inflater, self._inflater.feed(chunk))
+        self._held += chunk
+        while len(self._held) >= BLOCK_BYTES and self._outcome is None:
+            self._outcome = self._read(bytes(self._held[:BLOCK_BYTES]))
+            del self._held[:BLOCK_BYTES]
 
     def finish(self) -> Usage | None:
         """The usage, or None with `outcome` saying why; call at the end of the body, or where it broke off."""
-        if self._outcome is None and self._inflater is not None:
-            self._feed_inflated(self._inflater, self._inflater.finish())
         if self._outcome is None:
-            self._outcome = self._body.finish()
+            self._outcome = self._read(bytes(self._held)) or self._body.finish()
         return self._body.usage if self._outcome is ReadOutcome.USAGE else None
 
-    def _feed_inflated(self, inflater: Inflater, pieces: Iterable[bytes]) -> None:
+    def _read(self, block: bytes) -> ReadOutcome | None:
+        if self._inflater is None:
+            return self._body.feed(block)
         try:
-            for piece in pieces:
-                self._outcome = self._body.feed(piece)
-                if inflater.inflated_bytes > INFLATED_BYTES_MAX:
-                    self._outcome = ReadOutcome.TOO_LARGE
-                if self._outcome is not None:
-                    return
+            for piece in self._inflater.inflate(block):
+                outcome = self._body.feed(piece)
+                if outcome is not None:
+                    return outcome
         except zlib.error:
-            self._outcome = ReadOutcome.MALFORMED
+            return ReadOutcome.MALFORMED
+        return ReadOutcome.TOO_LARGE if self._inflater.inflated_bytes > INFLATED_BYTES_MAX else None
 
 
 class _Document:
@@ -118,9 +122,10 @@ class _Document:
         return ReadOutcome.TOO_LARGE
 
     def finish(self) -> ReadOutcome:
-        answer = _read(self._text)
-        if isinstance(answer, ReadOutcome):
-            return answer
+        """Read what was kept."""
+        answer = read_answer(self._text)
+        if isinstance(answer, Unreadable):
+            return _OUTCOMES[answer]
         if answer.is_error:
             return ReadOutcome.ERROR_EVENT
         prompt_tokens, completion_tokens = answer.usage.tokens() if answer.usage else (0, 0)
@@ -165,16 +170,16 @@ class _EventStream:
     def _take(self, data: bytes) -> ReadOutcome | None:
         if data.strip() == b"[DONE]":
             return self._conclude(ended=True)
-        answer = _read(data)
-        if isinstance(answer, ReadOutcome):
+        answer = read_answer(data)
+        if isinstance(answer, Unreadable):
             return ReadOutcome.MALFORMED
         if answer.is_error:
             return ReadOutcome.ERROR_EVENT
         if answer.usage is not None:
             self._note(answer.usage, is_last=answer.has_last_usage)
-        return self._conclude(ended=True) if answer.type == "message_stop" else None
+        return self._conclude(ended=True) if answer.ends_stream else None
 
-    def _note(self, usage: "_StatedUsage", *, is_last: bool) -> None:
+    def _note(self, usage: StatedUsage, *, is_last: bool) -> None:
         # Counts are cumulative, so the last word holds. The prompt alone may be missing from it, or zero, where
         # message_start has told it before message_delta.
         prompt_tokens, self._completion_tokens = usage.tokens()
@@ -189,78 +194,10 @@ class _EventStream:
         return ReadOutcome.NO_USAGE if ended else ReadOutcome.CUT_SHORT
 
 
-_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-
-
-class _StatedUsage(msgspec.Struct):
-    """A usage as some route words it; each uses some of the fields."""
-
-    prompt_tokens: _Tokens | None = None
-    completion_tokens: _Tokens | None = None
-    total_tokens: _Tokens | None = None
-    input_tokens: _Tokens | None = None
-    output_tokens: _Tokens | None = None
-    cache_read_input_tokens: _Tokens | None = None
-    cache_creation_input_tokens: _Tokens | None = None
-
-    def tokens(self) -> tuple[int, int]:
-        """Prompt and completion tokens; a prompt of zero or less means that none was stated.
-
-        OpenAI says `prompt_tokens`. Responses say `input_tokens`; so do Anthropic's messages, but there the three input
-        fields are parts of the prompt. Rerank and score may say only `total_tokens`.
-        """
-        completion_tokens = self.completion_tokens or self.output_tokens or 0
-        parts = (self.input_tokens, self.cache_read_input_tokens, self.cache_creation_input_tokens)
-        prompt_tokens = self.prompt_tokens or sum(part or 0 for part in parts)
-        return prompt_tokens or (self.total_tokens or 0) - completion_tokens, completion_tokens
-
-
-_NULL = msgspec.Raw(b"null")
-
-
-class _Answer(msgspec.Struct):
-    """The fields that matter of a JSON body, of an event's data, and of the answer nested in an event."""
-
-    type: str | None = None
-    usage: _StatedUsage | None = None
-    error: msgspec.Raw = _NULL
-    choices: list[msgspec.Raw] | None = None
-    message: msgspec.Raw = _NULL
-    response: msgspec.Raw = _NULL
-
-    @property
-    def is_error(self) -> bool:
-        return self.error != _NULL or self.type in ("error", "response.failed")
-
-    @property
-    def has_last_usage(self) -> bool:
-        """Whether, as an event, it states the whole answer's usage: OpenAI's has no type and then no choices."""
-        return self.choices == [] if self.type is None else self.type in _LAST_TYPES
-
-
-_LAST_TYPES = ("message_delta", "response.completed", "response.incomplete")
-
-_answers = msgspec.json.Decoder(_Answer)
-
-
-def _read(text: bytes | bytearray) -> _Answer | ReadOutcome:
-    """The answer, that of a nesting event brought to the top; MALFORMED, or CUT_SHORT where only the end is missing."""
-    try:
-        answer = _answers.decode(text)
-        match answer.type:
-            case "message_start":
-                nested = _answers.decode(answer.message)
-            case "response.completed" | "response.incomplete":
-                nested = _answers.decode(answer.response)
-            case _:
-                return answer
-        return msgspec.structs.replace(nested, type=answer.type)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return ReadOutcome.CUT_SHORT if str(error) == "Input data was truncated" else ReadOutcome.MALFORMED
-
-
 _MARKS = (b'"usage"', b'"error"', b"[DONE]", b'"message_stop"')
-"""Without one of these an event says nothing of usage, so it is not decoded. Text that the model wrote may hold them."""
+"""An event without any of these has no say, so it is not decoded. One with some may owe them to the model's text."""
+
+_OUTCOMES = {Unreadable.CUT_SHORT: ReadOutcome.CUT_SHORT, Unreadable.MALFORMED: ReadOutcome.MALFORMED}
 
 _EVENT_STREAM = "text/event-stream"
 _MEDIA_TYPES = ("application/json", _EVENT_STREAM)

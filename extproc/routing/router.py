@@ -90,7 +90,7 @@ class Router:
             pool=decision.pool,
             category=decision.facts.category,
             provenance=decision.provenance,
-            estimated_prompt_tokens=decision.budget.mean_prompt_tokens,
+            estimated_prompt_tokens=_estimate_of_all(decision.facts, decision.budget),
             usage=usage,
             learned=self._estimator.learn(decision.facts, usage),
             misroute=misroute,
@@ -110,7 +110,13 @@ class Router:
 
     def _judge(self, decision: Decision, budget: Budget, usage: Usage) -> Misroute | None:
         """Only where the usage answers for one prompt and the output has a limit is there a truth to compare with."""
-        one_prompt = decision.facts.total_text_bytes == decision.facts.text_bytes
-        if budget.output_tokens is None or not one_prompt:
+        if budget.output_tokens is None or decision.facts.prompt_count > 1:
             return None
         return judge(decision.pool, usage.prompt_tokens + budget.output_tokens, self._policy.threshold_tokens)
+
+
+def _estimate_of_all(facts: RequestFacts, budget: Budget) -> int:
+    """Usage answers for all prompts of a request, so the estimate of the longest is carried over to all their bytes."""
+    if facts.prompt_count == 1:
+        return budget.mean_prompt_tokens
+    return round(budget.mean_prompt_tokens * facts.total_text_bytes / max(1, facts.text_bytes))

@@ -4,36 +4,36 @@ Only the fields that are used are named, so that msgspec skips the rest (base64 
 Duplicate keys: the last one wins, as it does in vLLM. Numbers keep the loose types that vLLM's own validation accepts.
 """
 
-from typing import Any
-
 import msgspec
 
 Number = int | float | str | None
 """A count as clients write it: 16, 16.0 and "16" all reach vLLM as sixteen."""
 
+NULL = msgspec.Raw(b"null")
+"""A JSON value of any shape that is null or missing: msgspec has no union of `Raw` and None."""
+
 
 class Part(msgspec.Struct):
     """One part of a message's content, in any of the dialects."""
 
-    type: str = "text"
+    type: str = ""
     text: str | None = None
     refusal: str | None = None
     thinking: str | None = None
     name: str | None = None
-    input: msgspec.Raw | None = None
+    input: msgspec.Raw = NULL
     content: "str | list[Part | str] | None" = None
 
 
 class Message(msgspec.Struct):
     """One chat message, or one input item of the Responses API."""
 
-    role: str | None = None
     type: str | None = None
     content: str | list[Part | str] | None = None
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = NULL
     arguments: str | None = None
     input: str | None = None
     output: str | list[Part | str] | None = None
@@ -55,7 +55,8 @@ class Sampling(msgspec.Struct):
     max_tokens: Number = None
     n: Number = None
     truncate_prompt_tokens: Number = None
-    kv_transfer_params: msgspec.Raw | None = None
+    truncation: str | None = None
+    kv_transfer_params: msgspec.Raw = NULL
 
 
 class ChatBody(Sampling):
@@ -63,9 +64,9 @@ class ChatBody(Sampling):
 
     messages: list[Message] = []
     max_completion_tokens: Number = None
-    tools: list[msgspec.Raw] | None = None
-    documents: msgspec.Raw | None = None
-    response_format: msgspec.Raw | None = None
+    tools: msgspec.Raw = NULL
+    documents: msgspec.Raw = NULL
+    response_format: msgspec.Raw = NULL
     chat_template: str | None = None
 
 
@@ -74,7 +75,7 @@ class CompletionBody(Sampling):
 
     prompt: str | list[str | int | list[int]] | None = None
     suffix: str | None = None
-    prompt_embeds: Any = None
+    prompt_embeds: msgspec.Raw = NULL
 
 
 class ResponsesBody(Sampling):
@@ -83,12 +84,11 @@ class ResponsesBody(Sampling):
     input: str | list[Message] | None = None
     instructions: str | None = None
     max_output_tokens: Number = None
-    tools: list[msgspec.Raw] | None = None
-    text: msgspec.Raw | None = None
-    truncation: str | None = None
+    tools: msgspec.Raw = NULL
+    text: msgspec.Raw = NULL
     previous_response_id: str | None = None
-    conversation: msgspec.Raw | None = None
-    prompt: msgspec.Raw | None = None
+    conversation: msgspec.Raw = NULL
+    prompt: msgspec.Raw = NULL
 
 
 class MessagesBody(Sampling):
@@ -96,7 +96,7 @@ class MessagesBody(Sampling):
 
     messages: list[Message] = []
     system: str | list[Part | str] | None = None
-    tools: list[msgspec.Raw] | None = None
+    tools: msgspec.Raw = NULL
 
 
 class PoolingBody(Sampling):

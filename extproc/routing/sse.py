@@ -63,8 +63,9 @@ class EventSplitter:
         events = block.split(b"\n\n")
         if skipping:
             del events[0]
-        fitting = [event for event in events if self._fits(event)]
-        return [data for event in fitting if self._has_mark(data := _data(event))]
+        if len(block) > self._event_bytes_max:
+            events = [event for event in events if self._fits(event)]
+        return [data for data in map(_data, events) if self._has_mark(data)]
 
     def _has_mark(self, text: bytes) -> bool:
         for mark in self._marks:  # noqa: SIM110 - a generator costs more than the search, on every token

@@ -87,6 +87,8 @@ class RequestFacts:
     """Messages that the chat template frames; 0 where none is applied."""
     tool_count: int = 0
     """Tool definitions rendered into the prompt."""
+    prompt_count: int = 1
+    """Prompts of the request; the numbers here that do not say otherwise are of the longest."""
     sequences: int = 1
     """Sequences the request starts: its prompts times `n`. Each has the budget to itself."""
     output_tokens: int | None = None

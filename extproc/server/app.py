@@ -24,7 +24,7 @@ LIVENESS, READINESS = "liveness", "readiness"
 MAX_MESSAGE_BYTES = 16 * 2**20
 """Well above any body Envoy's buffer limit lets through; gRPC's own default of 4 MiB would fail such requests."""
 _MAX_STREAMS = 65_536
-_SERVER_OPTIONS = (
+SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", _MAX_STREAMS),
     # Two services on one address would share its connections by chance: fail at start instead.
@@ -74,7 +74,7 @@ async def serve(settings: Settings) -> None:
 
 
 async def _serve_grpc(servicer: Servicer, settings: Settings, stop: asyncio.Event) -> None:
-    server = grpc.aio.server(options=_SERVER_OPTIONS)
+    server = grpc.aio.server(options=SERVER_OPTIONS)
     server.add_generic_rpc_handlers((servicer.handler(),))
     vitals = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(vitals, server)

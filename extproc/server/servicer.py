@@ -30,7 +30,9 @@ class Servicer:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a gRPC server registers: one bidirectional method, replies already serialised."""
-        process = grpc.stream_stream_rpc_method_handler(self._process, request_deserializer=wire.parse)
+        process: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+            self._process, request_deserializer=wire.parse
+        )
         return grpc.method_handlers_generic_handler(wire.SERVICE, {wire.METHOD: process})
 
     async def _process(self, _: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:

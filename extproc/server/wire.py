@@ -114,10 +114,20 @@ def _length(text: str) -> int | None:
 def _encode(phase: str, reply: Reply, *, explain: bool) -> bytes:
     decision = reply.decision
     if decision is None:
-        return _CANNED[phase, reply.action]
+        return canned(phase, reply.action)
     if explain:
         return _message(phase, _routing(explained(decision))).SerializeToString()
-    return _CANNED_ROUTES[phase, decision.pool]
+    return canned_route(phase, decision.pool)
+
+
+def canned(phase: str, action: Action) -> bytes:
+    """A reply that needs no decision."""
+    return _CANNED[phase, action]
+
+
+def canned_route(phase: str, pool: Pool) -> bytes:
+    """A reply that routes by the pool alone."""
+    return _CANNED_ROUTES[phase, pool]
 
 
 def explained(decision: Decision) -> dict[str, str]:

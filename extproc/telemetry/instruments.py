@@ -6,6 +6,7 @@ Every name, unit and meaning stands here and nowhere else.
 
 from collections.abc import Callable, Iterable, Mapping
 from threading import Thread
+from typing import Any
 from wsgiref.simple_server import WSGIServer
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -80,7 +81,7 @@ def _declare_counts(meter: Meter, ledger: Ledger) -> None:
     )
 
 
-def _by(label: str, counts: Mapping[str, int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+def _by(label: str, counts: Mapping[Any, int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
     """Reads a copy: collection runs on another thread than the counting."""
     return lambda _: [Observation(count, {label: str(key)}) for key, count in list(counts.items())]
 

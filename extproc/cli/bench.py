@@ -1,0 +1,45 @@
+"""`dualpool bench`: what the router costs on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer requests: under a minute, rougher figures.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON on standard output.")] = False,  # noqa: FBT002
+    envoy: Annotated[Path | None, typer.Option(help="Envoy binary; found by itself otherwise.", metavar="PATH")] = None,
+) -> None:
+    """Measure Envoy alone, Envoy with the cheapest Python processor, and Envoy with dualpool, side by side.
+
+    Bodies of 1 KiB, 16 KiB, 200 KiB and 1 MiB in turns over loopback; medians of several rounds. Prints requests/s,
+    latency, and processor time per request of Envoy and of the processor as a Markdown table. The ratios compare
+    better between machines than the figures do.
+
+    Example: dualpool bench --quick
+    """
+    import json
+    import sys
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from extproc.bench.measure import BODY_SIZES, FULL, QUICK, measure, medians
+    from extproc.bench.report import ratios, table
+    from extproc.bench.stage import sides
+    from extproc.envoyconfig.binary import find_envoy
+
+    plan = QUICK if quick else FULL
+    console = Console(stderr=True)
+    with sides(find_envoy(str(envoy) if envoy else None), BODY_SIZES) as doors:
+        total = plan.rounds * len(BODY_SIZES) * len(doors)
+        found = medians(track(measure(doors, plan), "measuring", total=total, console=console))
+    failed = sum(run.failed for run in found)
+    if as_json:
+        typer.echo(json.dumps({"runs": [asdict(run) for run in found], "ratios": ratios(found), "failed": failed}))
+    else:
+        lines = [f"{name}: {value:.2f}" for name, value in ratios(found).items()]
+        typer.echo("\n".join([table(found), "", *lines]))
+    sys.exit(1 if failed else 0)

@@ -1,0 +1,59 @@
+"""`dualpool envoy-config`: an Envoy configuration for given addresses."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def envoy_config(  # noqa: PLR0917 - typer passes every option by name
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where clients reach Envoy.")] = "127.0.0.1:10000",
+    extproc: Annotated[
+        str, typer.Option(metavar="HOST:PORT[,...]", help="The service, one address for each of its workers.")
+    ] = "127.0.0.1:50051",
+    short: Annotated[
+        str, typer.Option(metavar="HOST:PORT[,...]", help="The vLLM instances of the short pool.")
+    ] = "127.0.0.1:8001",
+    long: Annotated[
+        str, typer.Option(metavar="HOST:PORT[,...]", help="The vLLM instances of the long pool.")
+    ] = "127.0.0.1:8002",
+    admin: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Envoy's admin pages: no password, keep them local.")
+    ] = "127.0.0.1:9901",
+    baseline_listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A second listener that does not ask the service, to compare latency."),
+    ] = None,
+    buffer_limit_bytes: Annotated[
+        int, typer.Option(min=1, help="How much of one body Envoy holds; larger chunked bodies go long unread.")
+    ] = 1024 * 1024,
+    message_timeout_s: Annotated[
+        float, typer.Option(help="Seconds Envoy waits for one answer of the service before it goes on without it.")
+    ] = 1.0,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here instead of printing.")] = None,
+) -> None:
+    """Print a complete Envoy configuration for two vLLM pools, with a reason beside every timeout, limit and mode.
+
+    Hosts may be names, except those Envoy listens on. Check a result with `envoy --mode validate -c FILE`; see
+    envoy/README.md for what must agree with what, and for adding the filter to an Envoy you already run.
+
+    Example: dualpool envoy-config --short gpu1:8000,gpu2:8000 --long gpu3:8000 --output envoy.yaml
+    """
+    from extproc.envoyconfig.bootstrap import bootstrap_yaml
+    from extproc.envoyconfig.options import Address, EnvoyOptions
+
+    options = EnvoyOptions(
+        listen=Address.parse(listen),
+        extproc=Address.parse_list(extproc),
+        short=Address.parse_list(short),
+        long=Address.parse_list(long),
+        admin=Address.parse(admin),
+        baseline_listen=Address.parse(baseline_listen) if baseline_listen else None,
+        buffer_limit_bytes=buffer_limit_bytes,
+        message_timeout_s=message_timeout_s,
+    )
+    text = bootstrap_yaml(options)
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        typer.echo(text, nl=False)

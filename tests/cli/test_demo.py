@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from extproc.cli import app
+from extproc.errors import ConfigurationError, MissingPartError
+
+
+def test_help_teaches() -> None:
+    """The help says what is measured and gives a line to paste."""
+    shown = CliRunner().invoke(app, ["demo", "--help"])
+    assert shown.exit_code == 0
+    assert "dualpool demo --keep" in shown.output
+    assert "added latency" in shown.output.lower()
+
+
+def test_envoy_that_is_no_file(tmp_path: Path) -> None:
+    """A wrong path is refused before anything is started."""
+    with pytest.raises(MissingPartError, match="--envoy"):
+        CliRunner().invoke(app, ["demo", "--envoy", str(tmp_path)], catch_exceptions=False)
+
+
+def test_bodies_that_are_none(tmp_path: Path) -> None:
+    """A file of something else is refused before anything is started."""
+    path = tmp_path / "bodies.jsonl"
+    path.write_text("seven\n")
+    with pytest.raises(ConfigurationError, match="line 1"):
+        CliRunner().invoke(app, ["demo", "--envoy", str(path), "--bodies", str(path)], catch_exceptions=False)

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from extproc.cli.envoy_config import envoy_config
+from extproc.envoyconfig.bootstrap import bootstrap_yaml
+from extproc.envoyconfig.examples import EXAMPLES
+from extproc.errors import ConfigurationError
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    """The one command."""
+    app = typer.Typer()
+    app.command()(envoy_config)
+    return app
+
+
+def test_without_options_it_prints_the_example_for_one_machine(app: typer.Typer) -> None:
+    """Its defaults are those of the committed file and of the service."""
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 0
+    assert result.stdout == bootstrap_yaml(EXAMPLES["envoy.yaml"])
+
+
+def test_addresses_go_where_they_belong_and_the_result_into_a_file(app: typer.Typer, tmp_path: Path) -> None:
+    """Several instances, a baseline listener and limits are written, and nothing is printed."""
+    target = tmp_path / "envoy.yaml"
+    arguments = ["--short", "gpu1:8000,gpu2:8000", "--baseline-listen", "127.0.0.1:10001", "--output", str(target)]
+    result = CliRunner().invoke(app, [*arguments, "--buffer-limit-bytes", "32768", "--message-timeout-s", "0.5"])
+    text = target.read_text()
+    assert result.stdout == ""
+    assert "gpu2" in text
+    assert "port_value: 10001" in text
+    assert "message_timeout: 0.500s" in text
+
+
+def test_a_wrong_address_is_the_operators_error(app: typer.Typer) -> None:
+    """It is of the kind the command line prints as one line."""
+    result = CliRunner().invoke(app, ["--long", "gpu3"])
+    assert isinstance(result.exception, ConfigurationError)

@@ -1,0 +1,31 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from extproc.demo.fleet import Fleet
+from extproc.demo.processes import ChildFailedError, child, free_ports
+
+SERVER = """
+import http.server, sys, threading
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
+threading.Timer(float(sys.argv[2]), server.shutdown).start()
+server.serve_forever()
+sys.exit("out of paper")
+"""
+
+
+def test_part_that_ends_early_is_named(tmp_path: Path) -> None:
+    """A part that stops by itself is told apart from one that runs, with its status and the end of its output."""
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+    (port,) = free_ports(1)
+    command = [sys.executable, str(script), str(port), "0.5"]
+    with child("printer", command, answers_at=f"tcp://127.0.0.1:{port}") as printer:
+        running = Fleet(url="", baseline_url="", metrics_url="", admin_url="", pool_urls={}, children=(printer,))
+        assert running.ended() is None
+        running.check()
+        printer.process.wait(10)
+        assert running.ended() is printer
+        with pytest.raises(ChildFailedError, match=r"printer ended with status 1:[\s\S]*out of paper"):
+            running.check()

@@ -1,0 +1,99 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from extproc.demo.mix import Ask, ask_of
+from extproc.demo.outcome import Outcome, Verdict
+from extproc.demo.scrape import Learned
+from extproc.demo.summary import PairedTimes, Tally, as_json, percentile, ratio_lines
+
+CALIBRATED = Verdict("short", "fits", "calibrated", "prose")
+COLD = Verdict("long", "estimator_cold", "cold", "prose")
+
+
+def chat(text: str) -> Ask:
+    """A chat of one message that reserves 100 tokens."""
+    body = {"messages": [{"role": "user", "content": text}], "max_tokens": 100}
+    return ask_of(json.dumps(body).encode())
+
+
+def tally_of(*outcomes: Outcome) -> Tally:
+    """All outcomes, against a threshold of 1,000."""
+    tally = Tally(threshold_tokens=1000)
+    for outcome in outcomes:
+        tally.add(outcome)
+    return tally
+
+
+def test_counts_by_pool_reason_and_way() -> None:
+    """Each answer counts where it landed, and a route the truth contradicts counts as misrouted its way."""
+    ask = chat("x" * 1000)
+    tally = tally_of(
+        Outcome(ask, 200, instance="short", verdict=CALIBRATED, prompt_tokens=250),
+        Outcome(ask, 200, instance="short", verdict=CALIBRATED, prompt_tokens=950),
+        Outcome(ask, 200, instance="long", verdict=COLD, prompt_tokens=250),
+        Outcome(ask, fault="ReadTimeout"),
+    )
+    summary = as_json(tally, {}, PairedTimes())
+    assert (summary["requests"], summary["failed"], summary["judged"]) == (4, 1, 3)
+    assert summary["faults"] == {"ReadTimeout": 1}
+    assert summary["routed"] == {"short": 2, "long": 1}
+    assert summary["misrouted"] == {"under": 1, "over": 1}
+    assert summary["misrouted_by_provenance"] == {"under": {"calibrated": 1}, "over": {"cold": 1}}
+    assert {"pool": "long", "reason": "estimator_cold", "provenance": "cold", "requests": 1} in summary["decisions"]
+
+
+def test_truth_is_the_mean_over_teaching_requests() -> None:
+    """The mean of each request's own ratio; one too small to teach is left out."""
+    long, short = chat("x" * 1000), chat("x" * 20)
+    tally = tally_of(
+        Outcome(long, 200, instance="short", verdict=CALIBRATED, prompt_tokens=200),
+        Outcome(long, 200, instance="short", verdict=CALIBRATED, prompt_tokens=250),
+        Outcome(short, 200, instance="short", verdict=CALIBRATED, prompt_tokens=20),
+    )
+    line = ratio_lines(tally, {"prose": Learned(4.5, 3)})["prose"]
+    assert line.true == pytest.approx((5.0 + 4.0) / 2)
+    assert line.true_requests == 2
+    assert line.relative_error == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("learned", "samples", "near"), [(4.19, 200, True), (4.3, 200, False), (4.0, 199, None), (3.7, 500, False)]
+)
+def test_nearness_is_judged_after_enough_samples(learned: float, samples: int, *, near: bool | None) -> None:
+    """Within five per cent or not, and no judgement before the samples are there."""
+    tally = tally_of(Outcome(chat("x" * 1000), 200, verdict=CALIBRATED, prompt_tokens=250))
+    assert ratio_lines(tally, {"prose": Learned(learned, samples)})["prose"].settled_within_tolerance is near
+
+
+def test_learned_without_truth_and_truth_without_learned() -> None:
+    """A category known to one side only is shown, without an error."""
+    tally = tally_of(Outcome(chat("x" * 1000), 200, verdict=CALIBRATED, prompt_tokens=250))
+    lines = ratio_lines(tally, {"code": Learned(3.0, 5)})
+    assert [(lines[name].learned, lines[name].true) for name in ("code", "prose")] == [(3.0, None), (None, 4.0)]
+    assert all(line.relative_error is None for line in lines.values())
+
+
+def test_added_latency_is_the_difference_of_percentiles() -> None:
+    """Milliseconds between the two sides at the same percentile; none without pairs."""
+    times = PairedTimes(routed_s=[0.003, 0.002, 0.009], baseline_s=[0.001, 0.001, 0.004])
+    summary = as_json(tally_of(), {}, times)
+    assert summary["added_latency_ms"] == {"p50": 2.0, "p99": 5.0}
+    assert summary["latency_ms"]["pairs"] == 3
+    assert as_json(tally_of(), {}, PairedTimes())["added_latency_ms"] == {"p50": None, "p99": None}
+
+
+def test_failed_pairs_count_as_failed() -> None:
+    """A request that fails in the comparison fails the demo."""
+    assert as_json(tally_of(), {}, PairedTimes(failed=2))["failed"] == 2
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=40), st.floats(0.01, 1.0))
+def test_percentile_covers_its_share(values: list[float], share: float) -> None:
+    """At least the share of all values lies at or below it, and it is one of them."""
+    found = percentile(values, share)
+    assert found in values
+    assert sum(value <= found for value in values) >= share * len(values) - 1e-9

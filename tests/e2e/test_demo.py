@@ -1,0 +1,82 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from extproc.envoyconfig.binary import find_envoy
+from extproc.errors import MissingPartError
+
+pytestmark = pytest.mark.e2e
+DEMO = (sys.executable, "-m", "extproc", "demo")
+
+
+@pytest.fixture(autouse=True)
+def _envoy() -> None:
+    """These tests run a real Envoy."""
+    try:
+        find_envoy()
+    except MissingPartError as error:
+        pytest.skip(str(error))
+
+
+def test_json_summary() -> None:
+    """A short demo routes both ways, fails nothing, and says so as one JSON object on standard output."""
+    done = subprocess.run([*DEMO, "--json", "--requests", "60"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["requests"], summary["failed"]) == (60, 0)
+    assert summary["routed"]["short"] > 0
+    assert summary["routed"]["long"] > 0
+    assert summary["routed"]["short"] + summary["routed"]["long"] == 60
+    assert summary["misrouted"]["under"] == 0
+    assert {line["reason"] for line in summary["decisions"]} >= {"fits_whatever_tokenizer", "not_inference"}
+    assert summary["ratios"]["prose"].keys() >= {"learned", "true"}
+    assert summary["ratios"]["prose"]["true"] > 3
+    assert summary["added_latency_ms"].keys() == {"p50", "p99"}
+
+
+def test_bodies_from_a_file(tmp_path: Path) -> None:
+    """Bodies of a file are sent instead of the corpus, whichever form its lines have."""
+    body = {"model": "any", "messages": [{"role": "user", "content": "Well met. " * 100}], "max_tokens": 8}
+    path = tmp_path / "bodies.jsonl"
+    path.write_text("\n".join([json.dumps(body), json.dumps({"body": body}), json.dumps({"body": json.dumps(body)})]))
+    done = subprocess.run([*DEMO, "--json", "--bodies", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["routed"] == {"short": 3, "long": 0}
+
+
+def test_kept_demo_ends_clean_on_sigterm(tmp_path: Path) -> None:
+    """Kept running, it shows what to try; a SIGTERM ends it and every program it started."""
+    log = tmp_path / "output.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [*DEMO, "--keep", "--requests", "10"],
+            stdout=output,
+            stderr=output,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        ) as demo,
+    ):
+        try:
+            _wait_for(log, "curl -i", demo)
+            parts = psutil.Process(demo.pid).children(recursive=True)
+            assert len(parts) >= 4
+            demo.send_signal(signal.SIGTERM)
+            assert demo.wait(30) == 130
+            assert not [part for part in parts if part.is_running()]
+        finally:
+            demo.kill()
+
+
+def _wait_for(log: Path, text: str, demo: "subprocess.Popen[bytes]") -> None:
+    give_up_s = time.monotonic() + 60
+    while text not in log.read_text():
+        assert demo.poll() is None, log.read_text()
+        assert time.monotonic() < give_up_s, log.read_text()
+        time.sleep(0.1)

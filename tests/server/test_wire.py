@@ -1,0 +1,192 @@
+"""Envoy's messages reach the exchange as events, and its replies leave as the bytes Envoy expects."""
+
+from typing import Final
+
+import pytest
+from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingResponse as TheirResponse
+
+from extproc._proto.core_pb2 import HeaderMap, HeaderValue, HeaderValueOption
+from extproc._proto.external_processor_pb2 import (
+    HttpBody,
+    HttpHeaders,
+    HttpTrailers,
+    ProcessingRequest,
+    ProcessingResponse,
+)
+from extproc.envoyconfig.modes import ALLOWED_OVERRIDES
+from extproc.routing.estimators import FixedRatioEstimator
+from extproc.routing.exchange import Exchange
+from extproc.routing.policy import TokenBudgetPolicy
+from extproc.routing.router import ObserveRules, Router
+from extproc.server import wire
+
+CHAT: Final = b'{"model":"m","messages":[{"role":"user","content":"' + b"word " * 200 + b'"}],"max_tokens":16}'
+
+
+def exchange(share: float = 1.0) -> Exchange:
+    """An exchange of a router that reads the given share of answers."""
+    router = Router(
+        estimator=FixedRatioEstimator(),
+        policy=TokenBudgetPolicy(8192),
+        observe_rules=ObserveRules(share=share),
+    )
+    return Exchange(router, draw=0.0)
+
+
+def head(**headers: str) -> HeaderMap:
+    """Headers as Envoy writes them: names in lower case, values raw."""
+    names = {name: name.replace("_", "-") for name in headers} | {
+        "method": ":method",
+        "path": ":path",
+        "status": ":status",
+    }
+    return HeaderMap(
+        headers=[HeaderValue(key=names[name], raw_value=value.encode()) for name, value in headers.items()]
+    )
+
+
+def request_headers(path: str = "/v1/chat/completions", **headers: str) -> ProcessingRequest:
+    """A POST whose body is still to come."""
+    return ProcessingRequest(request_headers=HttpHeaders(headers=head(method="POST", path=path, **headers)))
+
+
+def request_body(body: bytes = CHAT) -> ProcessingRequest:
+    """The whole body."""
+    return ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=True))
+
+
+def response_headers(content_type: str, status: str = "200") -> ProcessingRequest:
+    """An answer whose body is still to come."""
+    return ProcessingRequest(response_headers=HttpHeaders(headers=head(status=status, content_type=content_type)))
+
+
+def say(
+    conversation: Exchange, message: ProcessingRequest, *, explain: bool = False
+) -> tuple[ProcessingResponse, bool]:
+    """One message in, one reply out."""
+    raw, last = wire.answer(conversation, message, explain=explain)
+    return ProcessingResponse.FromString(raw), last
+
+
+def mutations(response: ProcessingResponse) -> dict[str, bytes]:
+    """The headers a body reply sets."""
+    return {
+        option.header.key: option.header.raw_value
+        for option in response.request_body.response.header_mutation.set_headers
+    }
+
+
+def test_a_chat_is_asked_for_its_body_and_then_routed() -> None:
+    """The header reply asks for the body; the body reply sets the pool header, overwriting, and clears the route."""
+    conversation = exchange()
+    asked, last = say(conversation, request_headers())
+    assert (asked.mode_override, last) == (wire.ASK_BODY_MODE, False)
+    routed, _ = say(conversation, request_body())
+    assert mutations(routed) == {"x-dualpool-pool": b"short"}
+    common = routed.request_body.response
+    assert common.clear_route_cache
+    assert common.header_mutation.set_headers[0].append_action == HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def test_explaining_adds_headers_beside_the_pool() -> None:
+    """With explain, budget, reason, provenance and category go along."""
+    conversation = exchange()
+    say(conversation, request_headers(), explain=True)
+    routed, _ = say(conversation, request_body(), explain=True)
+    headers = mutations(routed)
+    assert headers["x-dualpool-reason"] == b"fits_whatever_tokenizer"
+    assert headers["x-dualpool-provenance"] == b"certain"
+    assert headers["x-dualpool-category"] == b"prose"
+    assert int(headers["x-dualpool-budget"]) == 1000 // 4 + 16
+
+
+def test_a_request_without_a_budget_explains_only_what_it_knows() -> None:
+    """An unreadable body has a reason and a provenance, no budget and no category."""
+    conversation = exchange()
+    say(conversation, request_headers(), explain=True)
+    routed, last = say(conversation, request_body(b"{"), explain=True)
+    assert mutations(routed) == {
+        "x-dualpool-pool": b"long",
+        "x-dualpool-reason": b"unreadable",
+        "x-dualpool-provenance": b"fallback",
+    }
+    assert last
+
+
+def test_an_undeclared_output_has_no_budget_to_show() -> None:
+    """A chat that names no limit has a category but no total."""
+    conversation = exchange()
+    say(conversation, request_headers(), explain=True)
+    routed, _ = say(conversation, request_body(CHAT.replace(b',"max_tokens":16', b"")), explain=True)
+    assert mutations(routed)["x-dualpool-reason"] == b"output_undeclared"
+    assert "x-dualpool-budget" not in mutations(routed)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "mode"),
+    [("application/json", wire.READ_WHOLE_MODE), ("text/event-stream; charset=utf-8", wire.READ_STREAM_MODE)],
+)
+def test_an_observed_answer_is_asked_for_as_its_type_needs(content_type: str, mode: object) -> None:
+    """JSON is asked for whole, events as they pass; the last chunk ends the conversation."""
+    conversation = exchange()
+    say(conversation, request_headers())
+    _, last = say(conversation, request_body())
+    assert not last
+    reply, last = say(conversation, response_headers(content_type))
+    assert (reply.mode_override, last) == (mode, False)
+    reply, last = say(conversation, ProcessingRequest(response_body=HttpBody(body=b"{}", end_of_stream=True)))
+    assert (reply.WhichOneof("response"), last) == ("response_body", True)
+
+
+def test_an_unwanted_answer_ends_the_conversation_at_the_decision() -> None:
+    """Where the answer is not observed, the decision is the last reply."""
+    conversation = exchange(share=0.0)
+    say(conversation, request_headers())
+    assert say(conversation, request_body())[1]
+
+
+def test_a_large_content_length_is_routed_at_the_headers() -> None:
+    """The body of a request that is certainly long is never asked for."""
+    reply, last = say(exchange(), request_headers(content_length=str(8192 * 24 + 1)))
+    assert reply.request_headers.response.header_mutation.set_headers[0].header.raw_value == b"long"
+    assert reply.request_headers.response.clear_route_cache
+    assert (reply.HasField("mode_override"), last) == (False, True)
+
+
+@pytest.mark.parametrize("length", ["", "-1", "abc", "1e9", "9" * 40, "\u0663"])
+def test_an_odd_content_length_is_no_length(length: str) -> None:
+    """A length that is not plain digits decides nothing: the body is asked for."""
+    assert say(exchange(), request_headers(content_length=length))[0].mode_override == wire.ASK_BODY_MODE
+
+
+def test_header_values_of_any_bytes_are_read() -> None:
+    """A header that is not UTF-8 does not fail the exchange."""
+    message = request_headers()
+    message.request_headers.headers.headers.append(HeaderValue(key="content-encoding", raw_value=b"\xff\xfe"))
+    assert say(exchange(), message)[0].request_headers.response.header_mutation.set_headers
+
+
+@pytest.mark.parametrize("phase", ["request_trailers", "response_trailers"])
+def test_trailers_are_answered_in_kind(phase: str) -> None:
+    """Trailers get a trailers reply, or Envoy would wait for one."""
+    message = ProcessingRequest()
+    getattr(message, phase).CopyFrom(HttpTrailers())
+    assert say(exchange(), message)[0].WhichOneof("response") == phase
+
+
+def test_a_message_of_an_unknown_kind_ends_the_conversation() -> None:
+    """A newer Envoy's message of a kind this subset lacks is answered by leaving, which lets Envoy go on."""
+    assert wire.answer(exchange(), ProcessingRequest(), explain=False) == (b"", True)
+
+
+def test_modes_are_exactly_those_the_configuration_allows() -> None:
+    """Envoy ignores an override that differs from its allow-list in any field, without saying so."""
+    ours = {mode.SerializeToString() for mode in (wire.ASK_BODY_MODE, wire.READ_WHOLE_MODE, wire.READ_STREAM_MODE)}
+    assert ours == {bytes(mode) for mode in ALLOWED_OVERRIDES}
+
+
+def test_an_independent_reader_understands_a_canned_reply() -> None:
+    """envoy-data-plane's classes read the bytes that go out."""
+    conversation = exchange()
+    raw, _ = wire.answer(conversation, request_headers(), explain=False)
+    assert TheirResponse.parse(raw).mode_override is not None
