@@ -25,7 +25,7 @@ def envoy_config(  # noqa: PLR0917 - typer passes every option by name
         typer.Option(metavar="HOST:PORT", help="A second listener that does not ask the service, to compare latency."),
     ] = None,
     buffer_limit_bytes: Annotated[
-        int, typer.Option(min=1, help="How much of one body Envoy holds; larger chunked bodies go long unread.")
+        int, typer.Option(min=1, help="How much of one body Envoy holds while it asks; what is cut off goes long.")
     ] = 1024 * 1024,
     message_timeout_s: Annotated[
         float, typer.Option(help="Seconds Envoy waits for one answer of the service before it goes on without it.")

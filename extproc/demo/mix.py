@@ -35,6 +35,8 @@ _BYTES_PER_TOKEN = {
     Kind.TOOLS: 4.5,
 }
 """Rough, and only to aim sizes at the threshold; nothing is judged by it."""
+_LEAST_BYTES = 768
+"""A smaller prompt is mostly template, so the service would not learn from it."""
 _INSTRUCTIONS = (
     "Summarise the following in three sentences.",
     "What is unusual about this? Answer briefly.",
@@ -109,7 +111,7 @@ def text_bytes(body: Mapping[str, Any]) -> int:
     """UTF-8 bytes of a body's messages or prompt, and of its tool definitions as JSON without blanks."""
     texts = [part for message in body.get("messages") or () for part in _texts(message.get("content"))]
     texts += _texts(body.get("prompt"))
-    texts += [json.dumps(tool, ensure_ascii=False, separators=(",", ":")) for tool in body.get("tools") or ()]
+    texts += [json.dumps(tools, ensure_ascii=False, separators=(",", ":")) for tools in [body.get("tools")] if tools]
     return sum(len(text.encode(errors="surrogatepass")) for text in texts)
 
 
@@ -129,8 +131,8 @@ def _declared(body: Mapping[str, Any], default: int | None) -> int | None:
 def _inference(kind: Kind, source: Source, tools: tuple[dict[str, Any], ...], threshold: int, rng: Random) -> Ask:
     """A chat mostly; a completion now and then, which has no template and no tools."""
     output_tokens = rng.choice(_OUTPUTS_TOKENS)
-    wanted_tokens = max(160.0, threshold * _multiple(kind, rng) - output_tokens)
-    text = compose(source, round(wanted_tokens * _BYTES_PER_TOKEN[kind]), rng)
+    wanted_tokens = threshold * _multiple(kind, rng) - output_tokens
+    text = compose(source, max(_LEAST_BYTES, round(wanted_tokens * _BYTES_PER_TOKEN[kind])), rng)
     path = COMPLETIONS_PATH if kind is not Kind.TOOLS and rng.randrange(8) == 0 else CHAT_PATH
     body: dict[str, Any] = _chat(text, rng) if path == CHAT_PATH else {"prompt": text}
     if kind is Kind.TOOLS:

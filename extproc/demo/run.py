@@ -28,7 +28,7 @@ from extproc.demo.scrape import Learned, learned_ratios
 from extproc.demo.screen import console, print_how_to_try, print_summary, screen
 from extproc.demo.summary import PairedTimes, Tally, as_json
 
-DEFAULT_REQUESTS = 2400
+DEFAULT_REQUESTS = 2700
 """Enough for 200 samples of each category with the mix as it is."""
 _LOOK_EVERY_S = 0.5
 _PAIRS_SHARE = 8
@@ -136,6 +136,8 @@ async def _traffic(
                 await _look(running, outcomes, result)
                 view.show(result.tally, result.learned)
             driving.cancel()
+        await _look(running, outcomes, result)
+        view.show(result.tally, result.learned)
     running.check()
     output.print(f"Comparing {len(pairs)} requests with and without the service …")
     result.times = await measure(running.url, running.baseline_url, iter(pairs))

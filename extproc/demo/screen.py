@@ -69,12 +69,16 @@ class _Lines:
         self._steps_shown = step
         short, long = tally.landed_on("short"), tally.landed_on("long")
         known = ", ".join(f"{name} {found.bytes_per_token:.2f}" for name, found in sorted(learned.items()))
-        self._output.print(f"{tally.requests} requests: {short} short, {long} long, {tally.failed} failed; {known}")
+        self._output.print(
+            f"{tally.requests} requests: {short} short, {long} long, {tally.failed} failed; {known}", soft_wrap=True
+        )
 
 
 def print_summary(output: Console, tally: Tally, learned: Mapping[str, Learned], times: PairedTimes) -> None:
     """The whole result, as tables."""
     output.print(f"\n{tally.requests} requests, {tally.failed + times.failed} failed {_faults(tally)}")
+    if tally.landed_elsewhere:
+        output.print(f"{tally.landed_elsewhere} of them were answered by another pool than the one the service chose")
     output.print(_decisions(tally), _misroutes(tally), _ratios(ratio_lines(tally, learned)))
     output.print(
         "True: mean, over the requests the service may learn from, of the prompt's bytes by the answer's prompt tokens."
@@ -82,6 +86,10 @@ def print_summary(output: Console, tally: Tally, learned: Mapping[str, Learned],
     )
     if times.routed_s:
         output.print(_latency(times))
+        output.print(
+            f"{len(times.routed_s)} JSON requests sent in turn, one at a time, through Envoy with and without the"
+            " service; from sending to the last byte of the answer."
+        )
 
 
 def _faults(tally: Tally) -> str:
@@ -132,11 +140,7 @@ def _ratio_cells(line: RatioLine) -> list[str]:
 
 
 def _latency(times: PairedTimes) -> RenderableType:
-    table = Table(
-        "ms",
-        title=f"Added latency, request sent to last byte of its JSON answer: {len(times.routed_s)} pairs, in turn",
-        title_justify="left",
-    )
+    table = Table("ms", title="Added latency", title_justify="left")
     for name in ("with the service", "same Envoy without", "added"):
         table.add_column(name, justify="right")
     for name, share in (("p50", 0.50), ("p99", 0.99)):

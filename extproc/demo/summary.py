@@ -52,6 +52,8 @@ class Tally:
     requests: int = 0
     judged: int = 0
     """Requests whose true length came back, so that their route can be judged."""
+    landed_elsewhere: int = 0
+    """Requests that another pool answered than the one the service chose."""
     faults: Counter[str] = field(default_factory=Counter)
     landed: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By kind and pool."""
@@ -73,6 +75,7 @@ class Tally:
             self.faults[outcome.fault] += 1
         if outcome.instance:
             self.landed[kind, outcome.instance] += 1
+            self.landed_elsewhere += verdict.pool not in {"", outcome.instance}
             self.decided[Decided(outcome.instance, verdict.reason, verdict.provenance)] += 1
         if outcome.prompt_tokens is not None:
             self._judge(outcome, outcome.prompt_tokens)
@@ -161,6 +164,7 @@ def as_json(tally: Tally, learned: Mapping[str, Learned], times: PairedTimes) ->
         "failed": tally.failed + times.failed,
         "faults": dict(tally.faults),
         "judged": tally.judged,
+        "landed_elsewhere": tally.landed_elsewhere,
         "threshold_tokens": tally.threshold_tokens,
         "routed": {pool.value: tally.landed_on(pool) for pool in Pool},
         "misrouted": {way.value: tally.misrouted_by(way) for way in (Misroute.UNDER, Misroute.OVER)},

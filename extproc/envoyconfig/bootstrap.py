@@ -20,9 +20,7 @@ WHY: Final = {
     **clusters.WHY,
 }
 
-HEADING: Final = (
-    "Envoy 1.36 or newer. Written by `dualpool envoy-config`; envoy/README.md says what must agree with what."
-)
+HEADING: Final = "Written by `dualpool envoy-config`. envoy/README.md says what must agree with what."
 
 
 def bootstrap_yaml(options: EnvoyOptions) -> str:

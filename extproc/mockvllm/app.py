@@ -9,7 +9,10 @@ from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from extproc.mockvllm.chat import Chat
@@ -46,6 +49,7 @@ def create_app(settings: MockSettings) -> Starlette:
         routes=[*_generating(service), *_looking_up(service), *status_routes(service)],
         middleware=[Middleware(Edge, settings=settings)],
         lifespan=lifespan,
+        exception_handlers={HTTPException: _no_route},
     )
 
 
@@ -57,6 +61,12 @@ def serve(settings: MockSettings, host: str, port: int) -> None:
         url = f"http://{shown}:{listener.getsockname()[1]}"
         ready = f"mock vLLM {settings.name} on {url} max_model_len={settings.max_model_len}\n"
         _Server(_config(settings), ready).run(sockets=[listener])
+
+
+async def _no_route(_request: Request, error: Exception) -> Response:
+    """404 and 405 as FastAPI words them."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
 
 def _generating(service: Service) -> list[Route]:

@@ -30,10 +30,10 @@ the results, and ask which of the assumptions gave way. Usually it is the one th
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An answer before it is cut: how long it would be, and where in the filler it begins."""
+    """An answer before it is cut: how long it would be, and with which sentence of the filler it begins."""
 
     tokens: int
-    offset: int
+    sentence: int
 
 
 class Filler:
@@ -41,13 +41,17 @@ class Filler:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._pieces = tokenizer.pieces(FILLER)
+        words = enumerate(self._pieces)
+        self._sentences = [index for index, word in words if word[0] == " " and word[1:2].isupper()]
 
     def text(self, draft: Draft, start: int, stop: int) -> str:
         """The text of tokens `start` to `stop` of an answer; the prose repeats."""
         count = len(self._pieces)
-        first = (draft.offset + start) % count
+        begin = self._sentences[draft.sentence % len(self._sentences)]
+        first = (begin + start) % count
         repeated = self._pieces * ((first + stop - start) // count + 1)
-        return "".join(repeated[first : first + stop - start])
+        text = "".join(repeated[first : first + stop - start])
+        return text if start else text.lstrip()
 
 
 def draft(seed: int, fingerprint: int, index: int, mean_tokens: int) -> Draft:

@@ -36,7 +36,8 @@ class Outlet:
 
     async def json(self, status: int, value: Any) -> None:
         """A JSON response with its length."""
-        await asyncio.sleep(self._faults.slow_s)
+        if self._faults.slow_s:
+            await asyncio.sleep(self._faults.slow_s)
         content = _encode(value)
         content = gzip.compress(content, mtime=0) if self._faults.gzip else content
         await self._start(status, b"application/json", [(b"content-length", str(len(content)).encode())])
@@ -83,7 +84,8 @@ class Outlet:
     async def _event(self, event: bytes) -> None:
         if self._faults.no_done and event == sse.DONE:
             return
-        await asyncio.sleep(self._faults.slow_s)
+        if self._faults.slow_s:
+            await asyncio.sleep(self._faults.slow_s)
         self._sent_events += 1
         if not self._faults.split_writes:
             await self._write(self._shaped(event))

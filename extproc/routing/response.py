@@ -116,10 +116,7 @@ class _Document:
     def feed(self, piece: bytes) -> ReadOutcome | None:
         """Take bytes; an outcome once nothing more is wanted."""
         self._text += piece
-        if len(self._text) <= DOCUMENT_BYTES_MAX:
-            return None
-        self._text.clear()
-        return ReadOutcome.TOO_LARGE
+        return ReadOutcome.TOO_LARGE if len(self._text) > DOCUMENT_BYTES_MAX else None
 
     def finish(self) -> ReadOutcome:
         """Read what was kept."""
@@ -168,7 +165,7 @@ class _EventStream:
         return self._conclude(ended=self._has_last_usage)
 
     def _take(self, data: bytes) -> ReadOutcome | None:
-        if data.strip() == b"[DONE]":
+        if data.startswith(b"[DONE]"):
             return self._conclude(ended=True)
         answer = read_answer(data)
         if isinstance(answer, Unreadable):

@@ -29,15 +29,31 @@ SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 """The gRPC service Envoy calls; also a name its health is asked under."""
 METHOD = "Process"
 
-ASK_BODY_MODE = ProcessingMode(
-    response_header_mode=ProcessingMode.SEND, request_body_mode=ProcessingMode.BUFFERED_PARTIAL
-)
+
+def _mode(
+    *, request_body: ProcessingMode.BodySendMode.ValueType, response_body: ProcessingMode.BodySendMode.ValueType
+) -> ProcessingMode:
+    """The configured mode with one body asked for.
+
+    Envoy ignores an override that is not on its allow-list to the last field: see `extproc.envoyconfig.modes`.
+    """
+    return ProcessingMode(
+        request_header_mode=ProcessingMode.SEND,
+        response_header_mode=ProcessingMode.SEND,
+        request_body_mode=request_body,
+        response_body_mode=response_body,
+        request_trailer_mode=ProcessingMode.SKIP,
+        response_trailer_mode=ProcessingMode.SKIP,
+    )
+
+
+ASK_BODY_MODE = _mode(request_body=ProcessingMode.BUFFERED_PARTIAL, response_body=ProcessingMode.NONE)
 """Whole bodies up to Envoy's buffer limit; a longer one passes unharmed by the default route. BUFFERED would answer
-413 or hang on it. Envoy honours exactly the modes its configuration lists: see `extproc.envoyconfig.modes`."""
-READ_WHOLE_MODE = ProcessingMode(
-    response_header_mode=ProcessingMode.SEND, response_body_mode=ProcessingMode.BUFFERED_PARTIAL
-)
-READ_STREAM_MODE = ProcessingMode(response_header_mode=ProcessingMode.SEND, response_body_mode=ProcessingMode.STREAMED)
+413 or hang on it."""
+READ_WHOLE_MODE = _mode(request_body=ProcessingMode.NONE, response_body=ProcessingMode.BUFFERED_PARTIAL)
+"""JSON: one message, and its content-length stays."""
+READ_STREAM_MODE = _mode(request_body=ProcessingMode.NONE, response_body=ProcessingMode.STREAMED)
+"""Events: each chunk goes on as soon as it is answered."""
 _MODES = {
     Action.ASK_BODY: ASK_BODY_MODE,
     Action.READ_WHOLE: READ_WHOLE_MODE,
@@ -166,13 +182,23 @@ def _message(phase: str, common: CommonResponse, mode: ProcessingMode | None = N
     return ProcessingResponse(response_body=BodyResponse(response=common))
 
 
+_UNDECIDED = _routing({POOL_HEADER: Pool.LONG.value})
+"""Sent with the wish for the body: long until decided otherwise, and no route chosen before that.
+
+Envoy passes on a body that arrived after this reply before it clears the route for the body's own reply, so that the
+first route, if there still were one, would stay. With the route cleared here, it is chosen when the body is passed on,
+by the header that the body's reply has set by then.
+"""
+
+
 def _canned() -> dict[tuple[str, Action], bytes]:
     replies = {(phase, Action.PASS): _message(phase, CommonResponse()) for phase in _HEADER_PHASES + _BODY_PHASES}
     trailers = TrailersResponse()
     replies["request_trailers", Action.PASS] = ProcessingResponse(request_trailers=trailers)
     replies["response_trailers", Action.PASS] = ProcessingResponse(response_trailers=trailers)
-    for phase in _HEADER_PHASES:
-        replies |= {(phase, action): _message(phase, CommonResponse(), mode) for action, mode in _MODES.items()}
+    for action, mode in _MODES.items():
+        replies["response_headers", action] = _message("response_headers", CommonResponse(), mode)
+    replies["request_headers", Action.ASK_BODY] = _message("request_headers", _UNDECIDED, ASK_BODY_MODE)
     return {key: message.SerializeToString() for key, message in replies.items()}
 
 

@@ -45,6 +45,16 @@ def test_counts_by_pool_reason_and_way() -> None:
     assert {"pool": "long", "reason": "estimator_cold", "provenance": "cold", "requests": 1} in summary["decisions"]
 
 
+def test_landing_elsewhere_is_counted() -> None:
+    """An answer from the pool the service did not choose counts; one that it never decided does not."""
+    tally = tally_of(
+        Outcome(chat("x"), 200, instance="long", verdict=CALIBRATED),
+        Outcome(chat("x"), 200, instance="short", verdict=CALIBRATED),
+        Outcome(chat("x"), 200, instance="long"),
+    )
+    assert tally.landed_elsewhere == 1
+
+
 def test_truth_is_the_mean_over_teaching_requests() -> None:
     """The mean of each request's own ratio; one too small to teach is left out."""
     long, short = chat("x" * 1000), chat("x" * 20)

@@ -34,6 +34,7 @@ def test_json_summary() -> None:
     assert summary["routed"]["short"] > 0
     assert summary["routed"]["long"] > 0
     assert summary["routed"]["short"] + summary["routed"]["long"] == 60
+    assert summary["landed_elsewhere"] == 0
     assert summary["misrouted"]["under"] == 0
     assert {line["reason"] for line in summary["decisions"]} >= {"fits_whatever_tokenizer", "not_inference"}
     assert summary["ratios"]["prose"].keys() >= {"learned", "true"}

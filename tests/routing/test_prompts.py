@@ -1,5 +1,5 @@
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -17,9 +17,315 @@ from extproc.routing.prompts import (
 from extproc.routing.schemas import ChatBody, CompletionBody, MessagesBody, PoolingBody, ResponsesBody
 from extproc.routing.values import Flaw
 
-IMAGE_URL = "data:image/png;base64,iVBORw0KGgo="
+Body = TypeVar("Body", bound=msgspec.Struct)
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+TOOL_BYTES = len('{"type":"function","function":{"name":"find","parameters":{"type":"object"}}}')
 
 
-def decode[Body: msgspec.Struct](schema: type[Body], **fields: Any) -> Body:
+def decode(schema: type[Body], **fields: Any) -> Body:
     """A body as a client sends it."""
     return msgspec.json.decode(json.dumps(fields).encode(), type=schema)
+
+
+def chat(*messages: dict[str, Any], **fields: Any) -> Prompt:
+    """The prompt of a chat."""
+    return gather_chat(decode(ChatBody, messages=messages, **fields))
+
+
+def responses(*items: dict[str, Any], **fields: Any) -> Prompt:
+    """The prompt of a Responses call."""
+    return gather_responses(decode(ResponsesBody, input=items, **fields))
+
+
+def turns(*messages: dict[str, Any], **fields: Any) -> Prompt:
+    """The prompt of an Anthropic call."""
+    return gather_messages(decode(MessagesBody, messages=messages, **fields))
+
+
+def parts(*content: dict[str, Any] | str) -> dict[str, Any]:
+    """A message whose content is a list."""
+    return {"role": "user", "content": content}
+
+
+@pytest.mark.parametrize(("text", "count"), [("", 0), ("abc", 3), ("é", 2), ("中", 3), ("😀", 4)])
+def test_text_is_counted_in_utf_8(text: str, count: int) -> None:
+    """Tokenizers see UTF-8, whatever a string looks like in memory."""
+    assert utf8_bytes(text) == count
+
+
+# Chat
+
+
+def test_a_chat_is_the_text_of_its_messages() -> None:
+    """Content as a string, as parts, as null; each message is framed."""
+    prompt = chat({"role": "system", "content": "abc"}, parts({"type": "text", "text": "de"}, "f"), {"content": None})
+    assert prompt == Prompt(pieces=["abc", "de", "f"], text_bytes=6, message_count=3)
+
+
+def test_names_and_refusals_are_text() -> None:
+    """Templates may write them out."""
+    prompt = chat({"name": "ada", "content": [{"type": "refusal", "refusal": "no"}]})
+    assert sorted(prompt.pieces) == ["ada", "no"]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_earlier_reasoning_counts_and_is_doubtful(field: str) -> None:
+    """Most templates drop it: it may fill the context, but must not teach."""
+    prompt = chat({"role": "assistant", "content": "abc", field: "hmm…"})
+    assert (prompt.text_bytes, prompt.doubtful_bytes) == (9, 6)
+
+
+def test_tool_definitions_are_structure() -> None:
+    """The template writes their JSON anew, so their size is that of the compact JSON."""
+    prompt = chat(tools=[TOOL, TOOL])
+    assert (prompt.tool_count, prompt.structure_bytes) == (2, 2 * TOOL_BYTES + len("[,]"))
+    assert prompt.text_bytes == prompt.structure_bytes
+    assert prompt.doubtful_bytes == 0
+
+
+def test_tool_calls_are_structure() -> None:
+    """An assistant's earlier calls are rendered like the definitions."""
+    calls = [{"id": "1", "type": "function", "function": {"name": "find", "arguments": '{"q": "x"}'}}]
+    prompt = chat({"role": "assistant", "content": None, "tool_calls": calls})
+    assert prompt.structure_bytes == len(json.dumps(calls, separators=(",", ":")))
+
+
+@pytest.mark.parametrize("field", ["documents", "response_format"])
+def test_what_only_some_templates_render_is_doubtful_structure(field: str) -> None:
+    """It may fill the context, but must not teach."""
+    prompt = chat(**{field: {"a": 1}})
+    assert (prompt.structure_bytes, prompt.doubtful_bytes) == (7, 7)
+
+
+@pytest.mark.parametrize("field", ["tools", "documents", "response_format"])
+def test_null_structure_is_none(field: str) -> None:
+    """Some clients send every optional field."""
+    assert chat(**{field: None}) == Prompt()
+
+
+def test_structure_counts_the_same_however_it_is_spelt() -> None:
+    """Indented, compact and escaped JSON reach the template as one value."""
+    value = {"описание": ["строка", {"путь": "C:\\users"}, "a\x01b"]}
+    spellings = [
+        json.dumps(value),
+        json.dumps(value, indent=4),
+        json.dumps(value, ensure_ascii=False),
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+    ]
+    bodies = [f'{{"documents": {spelling}}}'.encode() for spelling in spellings]
+    sizes = {gather_chat(msgspec.json.decode(body, type=ChatBody)).structure_bytes for body in bodies}
+    assert sizes == {len(spellings[-1].encode())}
+
+
+def test_a_template_of_the_client_hides_the_length() -> None:
+    """It may add anything."""
+    with pytest.raises(NotInBody) as caught:
+        chat(chat_template="{{ messages }}")
+    assert caught.value.flaw is Flaw.LENGTH_NOT_IN_BODY
+
+
+MEDIA_PARTS = {
+    "openai image": {"type": "image_url", "image_url": {"url": PIXEL}},
+    "openai image by address": {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
+    "openai audio": {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+    "vllm audio": {"type": "audio_url", "audio_url": {"url": "data:audio/wav;base64,UklGRg=="}},
+    "vllm video": {"type": "video_url", "video_url": {"url": "https://example.org/a.mp4"}},
+    "vllm embeddings": {"type": "image_embeds", "image_embeds": "AAAA"},
+    "vllm image without a type": {"image_url": PIXEL, "text": "caption"},
+    "openai file": {"type": "file", "file": {"file_data": "JVBERg=="}},
+    "responses image": {"type": "input_image", "image_url": PIXEL},
+    "responses file": {"type": "input_file", "file_data": "JVBERg=="},
+    "anthropic image": {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO"}},
+    "anthropic document": {"type": "document", "source": {"type": "base64", "data": "JVBERg=="}},
+    "anthropic image in a tool's result": {
+        "type": "tool_result",
+        "content": [{"type": "image", "source": {"type": "base64", "data": "iVBO"}}],
+    },
+    "text that is none": {"type": "text"},
+}
+
+
+@pytest.mark.parametrize("gather", [chat, responses, turns])
+@pytest.mark.parametrize("part", MEDIA_PARTS.values(), ids=MEDIA_PARTS.keys())
+def test_a_part_that_shows_no_text_is_media(gather: Any, part: dict[str, Any]) -> None:
+    """In every dialect, beside however much text: its bytes say nothing about its tokens."""
+    with pytest.raises(NotInBody) as caught:
+        gather(parts({"type": "text", "text": "What is this?"}, part))
+    assert caught.value.flaw is Flaw.MEDIA
+
+
+def test_an_empty_text_part_is_text() -> None:
+    """Clients send them; there is nothing in them to count."""
+    assert chat(parts({"type": "text", "text": ""})) == Prompt(message_count=1)
+
+
+# Completions, embeddings
+
+
+PROMPT_FORMS: list[tuple[Any, Prompt]] = [
+    ("abc", Prompt(pieces=["abc"], text_bytes=3)),
+    ("", Prompt()),
+    (["abc", "中国", ""], Prompt(pieces=["中国"], text_bytes=6, prompt_count=3, other_text_bytes=3)),
+    ([1, 2, 3], Prompt(token_ids=3)),
+    ([[1, 2], [3, 4, 5], []], Prompt(token_ids=3, prompt_count=3)),
+    (["abc", [1, 2]], Prompt(pieces=["abc"], text_bytes=3, token_ids=2, prompt_count=2)),
+    ([], Prompt()),
+]
+
+
+@pytest.mark.parametrize(("form", "prompt"), PROMPT_FORMS)
+def test_of_a_list_the_longest_prompt_counts_and_the_others_are_summed(form: Any, prompt: Prompt) -> None:
+    """String, strings, ids, lists of ids: each element is a sequence of its own."""
+    assert gather_completion(decode(CompletionBody, prompt=form)) == prompt
+    assert gather_pooling(decode(PoolingBody, input=form)) == prompt
+
+
+def test_a_suffix_belongs_to_the_prompt() -> None:
+    """Text to be filled in is read on both sides of the gap."""
+    prompt = gather_completion(decode(CompletionBody, prompt="abc", suffix="de"))
+    assert prompt == Prompt(pieces=["abc", "de"], text_bytes=5)
+
+
+@pytest.mark.parametrize("fields", [{}, {"prompt": None}, {"prompt": "abc", "prompt_embeds": "AAAA"}])
+def test_a_completion_without_text_hides_its_length(fields: dict[str, Any]) -> None:
+    """Embeddings stand for tokens that are not in the body."""
+    with pytest.raises(NotInBody) as caught:
+        gather_completion(decode(CompletionBody, **fields))
+    assert caught.value.flaw is Flaw.LENGTH_NOT_IN_BODY
+
+
+# Responses
+
+
+def test_a_responses_call_is_its_instructions_and_input() -> None:
+    """A string stands for one message."""
+    prompt = gather_responses(decode(ResponsesBody, instructions="abc", input="de"))
+    assert prompt == Prompt(pieces=["abc", "de"], text_bytes=5, message_count=1)
+
+
+def test_the_items_of_a_conversation_are_text() -> None:
+    """Messages, reasoning, calls of functions and custom tools, and what they gave."""
+    prompt = responses(
+        {"role": "user", "content": "a"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "bb"}]},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "ccc"}]},
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "dddd"}]},
+        {"type": "function_call", "call_id": "1", "name": "find", "arguments": '{"q":1}'},
+        {"type": "function_call_output", "call_id": "1", "output": "eeeee"},
+        {"type": "custom_tool_call", "name": "run", "input": "ffffff"},
+        {"type": "custom_tool_call_output", "output": [{"type": "input_text", "text": "ggggggg"}]},
+    )
+    assert set(prompt.pieces) == {
+        *("a", "bb", "ccc", "dddd", "eeeee", "ffffff", "ggggggg"),
+        *("find", '{"q":1}', "run"),
+    }
+    assert prompt.message_count == 8
+
+
+def test_tools_and_text_format_of_a_responses_call_are_structure() -> None:
+    """Functions and custom tools are rendered; a format is by some templates alone."""
+    prompt = responses(tools=[{"type": "custom"}, {"type": "function"}], text={"a": 1})
+    tools_bytes, format_bytes = len('[{"type":"custom"},{"type":"function"}]'), len('{"a":1}')
+    assert (prompt.tool_count, prompt.structure_bytes) == (2, tools_bytes + format_bytes)
+    assert prompt.doubtful_bytes == format_bytes
+
+
+HIDDEN: list[dict[str, Any]] = [
+    {"input": None},
+    {"input": "x", "previous_response_id": "resp_1"},
+    {"input": "x", "conversation": "conv_1"},
+    {"input": "x", "conversation": {"id": "conv_1"}},
+    {"input": "x", "prompt": {"id": "pmpt_1"}},
+    {"input": [{"type": "item_reference", "id": "msg_1"}]},
+    {"input": [{"type": "web_search_call", "id": "ws_1"}]},
+    {"input": "x", "tools": [{"type": "web_search"}]},
+    {"input": "x", "tools": [{"type": "function"}, {"type": "mcp", "server_url": "https://example.org"}]},
+    {"input": "x", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]},
+    {"input": "x", "tools": [{}]},
+]
+
+
+@pytest.mark.parametrize("fields", HIDDEN)
+def test_what_the_server_keeps_or_fetches_is_not_in_the_body(fields: dict[str, Any]) -> None:
+    """Stored conversations and templates, references, and tools the server runs itself."""
+    with pytest.raises(NotInBody) as caught:
+        gather_responses(decode(ResponsesBody, **fields))
+    assert caught.value.flaw is Flaw.LENGTH_NOT_IN_BODY
+
+
+# Anthropic's messages
+
+
+@pytest.mark.parametrize("system", ["abc", [{"type": "text", "text": "abc", "cache_control": {"type": "ephemeral"}}]])
+def test_an_anthropic_call_is_its_system_text_and_turns(system: Any) -> None:
+    """The system text may be a string or parts."""
+    prompt = turns({"role": "user", "content": "de"}, system=system)
+    assert prompt == Prompt(pieces=["abc", "de"], text_bytes=5, message_count=1)
+
+
+def test_tool_use_and_its_result_count() -> None:
+    """The input is structure, the result is text, and so is the tool's name."""
+    prompt = turns(
+        parts({"type": "tool_use", "id": "1", "name": "find", "input": {"q": 1}}),
+        parts({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "abc"}]}),
+        parts({"type": "tool_result", "tool_use_id": "1", "content": "de"}),
+        tools=[{"name": "find", "input_schema": {}}],
+    )
+    assert prompt.pieces == ["find", "abc", "de"]
+    assert prompt.structure_bytes == len('{"q":1}') + len('[{"name":"find","input_schema":{}}]')
+    assert prompt.tool_count == 1
+
+
+def test_thinking_counts_and_is_doubtful() -> None:
+    """Its redacted form shows nothing and is dropped by the server."""
+    prompt = turns(parts({"type": "thinking", "thinking": "abc"}, {"type": "redacted_thinking", "data": "AAAA"}))
+    assert (prompt.text_bytes, prompt.doubtful_bytes) == (3, 3)
+
+
+# Pooling
+
+
+PAIRS = [
+    {"query": "abc", "documents": ["中国", "d"]},
+    {"queries": "abc", "documents": [{"text": "中国"}, "d"]},
+    {"text_1": "abc", "text_2": ["中国", "d"]},
+    {"data_1": ["abc", "a"], "data_2": ["中国", "d"]},
+]
+
+
+@pytest.mark.parametrize("fields", PAIRS)
+def test_a_query_is_paired_with_the_longest_document(fields: dict[str, Any]) -> None:
+    """Two pairs, of 3 + 6 and 3 + 1 bytes; how usage counts them depends on the model, so all of it is doubtful."""
+    prompt = gather_pooling(decode(PoolingBody, **fields))
+    expected = Prompt(pieces=["abc", "中国"], text_bytes=9, prompt_count=2, other_text_bytes=4, doubtful_bytes=13)
+    assert prompt == expected
+
+
+def test_a_query_may_stand_alone() -> None:
+    """One prompt, and nothing beside it."""
+    prompt = gather_pooling(decode(PoolingBody, query="abc"))
+    assert (prompt.text_bytes, prompt.prompt_count, prompt.other_text_bytes) == (3, 1, 0)
+
+
+def test_pooling_takes_messages_too() -> None:
+    """Embeddings of a chat are framed as one."""
+    prompt = gather_pooling(decode(PoolingBody, messages=[{"role": "user", "content": "abc"}]))
+    assert prompt == Prompt(pieces=["abc"], text_bytes=3, message_count=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "flaw"),
+    [
+        ({}, Flaw.LENGTH_NOT_IN_BODY),
+        (
+            {"query": "abc", "documents": [{"content": [{"type": "image_url", "image_url": {"url": PIXEL}}]}]},
+            Flaw.MEDIA,
+        ),
+    ],
+)
+def test_pooling_without_text_hides_its_length(fields: dict[str, Any], flaw: Flaw) -> None:
+    """No input at all, and a document that shows no text."""
+    with pytest.raises(NotInBody) as caught:
+        gather_pooling(decode(PoolingBody, **fields))
+    assert caught.value.flaw is flaw

@@ -137,7 +137,9 @@ def test_a_body_is_kept_up_to_a_bound() -> None:
         pytest.param(token() + token(usage=STATED) + b"data: [DONE]", id="no blank line after the end marker"),
         pytest.param(token() + last_chunk() + token()[:20], id="cut after the last usage"),
         pytest.param(token() + last_chunk() + b'data: {"usage": {"pro', id="cut in a later usage"),
-        pytest.param(CHAT + b'data: {"error": {}}\n\n', id="after the end marker nothing counts"),
+        pytest.param(CHAT.replace(b"[DONE]", b"[DONE] "), id="space after the end marker"),
+        pytest.param(CHAT + event(error={}), id="after the end marker nothing counts"),
+        pytest.param(CHAT + token() * 200 + event(error={}), id="nor in later blocks"),
     ],
 )
 def test_a_stream_is_read(stream: bytes) -> None:

@@ -108,26 +108,37 @@ def test_an_event_too_long_is_skipped_and_reading_goes_on(length: int, end: byte
         assert split(*(stream[i : i + step] for i in range(0, len(stream), step)))[0][-1] == b"mark 2"
 
 
+def test_the_rest_of_a_skipped_event_is_skipped_too() -> None:
+    """What follows in the same event is no event of its own, though the beginning is forgotten by then."""
+    long = b"data: " + b"." * 2 * EVENT_BYTES_MAX
+    for end in (b"\n\n", b""):
+        assert split(long, b"\ndata: mark" + end) == ([], [], True)
+        assert split(long + b"\n", b"data: mark" + end) == ([], [], True)
+
+
+def test_a_crlf_may_lie_across_chunks() -> None:
+    """It ends one line, not two, also where an empty chunk lies between its halves."""
+    assert split(b"data: mark\r", b"\ndata: two\r", b"", b"\n\r", b"\n") == ([b"mark\ntwo"], [], False)
+
+
 def test_a_skipped_event_may_hold_no_mark() -> None:
     """Skipping is told even where nothing in the chunk is marked, so that it does not depend on the chunks."""
     assert split(b"data: " + b"." * EVENT_BYTES_MAX + b"\n\n") == ([], [], True)
 
 
-_LINES = [
-    b"data",
-    b"data: ",
+_FIELDS = [
+    b"data: mark",
     b"data:mark",
-    b"event: e\n",
+    b"data",
+    b"event: e",
+    b": mark",
     b"mark",
-    b"[DONE]",
-    b":",
-    b" ",
-    "€".encode(),
-    b"\xef\xbb\xbf",
+    "data: €".encode(),
+    b"\xef\xbb\xbfdata: [DONE]",
 ]
-_ENDS = [b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n"]
-_PARTS = st.sampled_from([*_LINES, *_ENDS, b"." * EVENT_BYTES_MAX])
-_STREAMS = st.one_of(st.lists(_PARTS, max_size=40).map(b"".join), st.binary(max_size=200))
+_LINES = st.sampled_from([*_FIELDS, b"", b"", b"." * EVENT_BYTES_MAX])
+_LINE_ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
+_STREAMS = st.lists(st.builds(bytes.__add__, _LINES, _LINE_ENDS) | st.binary(max_size=4), max_size=20).map(b"".join)
 _PLACES = st.lists(st.integers(0, 10_000), max_size=20)
 
 

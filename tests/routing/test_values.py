@@ -47,9 +47,7 @@ def test_a_budget_without_an_output_limit_has_no_total() -> None:
 
 
 @pytest.mark.parametrize(("estimated", "error"), [(110, 0.1), (100, 0.0), (75, -0.25)])
-def test_the_relative_error_is_negative_where_the_prompt_was_longer_than_thought(
-    estimated: int, error: float
-) -> None:
+def test_the_relative_error_is_negative_where_the_prompt_was_longer_than_thought(estimated: int, error: float) -> None:
     """(estimate − truth) / truth, with a truth of 100 tokens."""
     correction = Correction(
         pool=Pool.SHORT,

@@ -81,6 +81,9 @@ def test_a_chat_is_asked_for_its_body_and_then_routed() -> None:
     conversation = exchange()
     asked, last = say(conversation, request_headers())
     assert (asked.mode_override, last) == (wire.ASK_BODY_MODE, False)
+    undecided = asked.request_headers.response
+    assert undecided.header_mutation.set_headers[0].header == HeaderValue(key="x-dualpool-pool", raw_value=b"long")
+    assert undecided.clear_route_cache, "a route kept here would outlive the decision when the body comes late"
     routed, _ = say(conversation, request_body())
     assert mutations(routed) == {"x-dualpool-pool": b"short"}
     common = routed.request_body.response

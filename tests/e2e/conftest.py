@@ -1,0 +1,114 @@
+"""A small deployment for tests: a real Envoy, the service, and one mock instance for each pool, on loopback."""
+
+import contextlib
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from extproc.demo.processes import LOOPBACK, Child, child, envoy, free_ports
+from extproc.envoyconfig.binary import find_envoy
+from extproc.envoyconfig.bootstrap import bootstrap_yaml
+from extproc.envoyconfig.options import Address, EnvoyOptions
+
+DUALPOOL = (sys.executable, "-m", "extproc")
+
+
+@dataclass
+class Service:
+    """The external processor, which tests kill, stop and start again on the same address."""
+
+    listen: Address
+    metrics: Address
+    settings: Mapping[str, str]
+    running: Child | None = None
+    _stack: contextlib.ExitStack | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._stack = contextlib.ExitStack()
+        command = [*DUALPOOL, "serve", "--listen", str(self.listen), "--metrics-listen", str(self.metrics)]
+        started = child(
+            "service",
+            [*command, "--explain-headers"],
+            answers_at=f"http://{self.metrics}/metrics",
+            environment={**os.environ, **self.settings},
+        )
+        self.running = self._stack.enter_context(started)
+
+    def kill(self) -> None:
+        """End it without a chance to drain."""
+        if self.running is not None and self._stack is not None:
+            self.running.process.kill()
+            self._stack.close()
+            self.running = None
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that carry these labels."""
+        with urllib.request.urlopen(f"http://{self.metrics}/metrics") as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        samples = [sample for family in families for sample in family.samples]
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+@dataclass
+class Stage:
+    """The running parts."""
+
+    url: str
+    address: tuple[str, int]
+    envoy: Child
+    service: Service
+
+    def wait_until_asking(self) -> None:
+        """Envoy asks the service only after its first health check; until then everything goes long."""
+        give_up_s = time.monotonic() + 20.0
+        while "x-dualpool-pool" not in httpx.get(f"{self.url}/v1/models").headers:
+            assert time.monotonic() < give_up_s, "Envoy never asked the service"
+            time.sleep(0.05)
+
+    def client(self) -> httpx.Client:
+        """A client of Envoy that asks the mock to echo what it received."""
+        return httpx.Client(base_url=self.url, headers={"x-mock-echo": "1"}, timeout=30.0)
+
+
+@contextlib.contextmanager
+def staged(*, speed: str = "instant", settings: Mapping[str, str] | None = None, **options: float) -> Iterator[Stage]:
+    """A running deployment; `settings` are the service's environment, `options` go to Envoy's configuration."""
+    listen, admin, grpc, metrics, short, long = (Address(LOOPBACK, port) for port in free_ports(6))
+    service = Service(grpc, metrics, settings or {})
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_instance("short", short, 8192, speed))
+        stack.enter_context(_instance("long", long, 131_072, speed))
+        service.start()
+        stack.callback(service.kill)
+        config = EnvoyOptions(listen=listen, admin=admin, extproc=(grpc,), short=(short,), long=(long,), **options)  # type: ignore[arg-type] # limits and timeouts by name
+        running = stack.enter_context(envoy(find_envoy(), bootstrap_yaml(config), concurrency=1))
+        stage = Stage(f"http://{listen}", (listen.host, listen.port), running, service)
+        stage.wait_until_asking()
+        yield stage
+
+
+def _instance(name: str, address: Address, max_model_len: int, speed: str) -> contextlib.AbstractContextManager[Child]:
+    command = [*DUALPOOL, "mock-vllm", "--host", address.host, "--port", str(address.port), "--name", name]
+    command += ["--max-model-len", str(max_model_len), "--speed", speed]
+    return child(name, command, answers_at=f"http://{address}/health")
+
+
+@pytest.fixture(scope="session")
+def stage_factory() -> Callable[..., contextlib.AbstractContextManager[Stage]]:
+    """`staged`, for tests that need a deployment of their own."""
+    return staged
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """A deployment as an operator would have it, every answer observed; shared by the tests of a module."""
+    with staged(settings={"DUALPOOL_OBSERVE_SHARE": "1.0"}) as running:
+        yield running

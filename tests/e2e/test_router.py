@@ -1,0 +1,242 @@
+"""Requests through a real Envoy land where the decision says, whole and unharmed."""
+
+import hashlib
+import itertools
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+CHAT = "/v1/chat/completions"
+PROSE = "The quick brown fox jumps over the lazy dog while the band plays on. "
+MEBIBYTE = 2**20
+
+
+def chat(text: str, **fields: Any) -> dict[str, Any]:
+    """A chat of one message."""
+    return {"model": "m", "max_tokens": 16, "messages": [{"role": "user", "content": text}], **fields}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pool", "reason"),
+    [
+        (CHAT, chat("hello"), "short", "fits_whatever_tokenizer"),
+        (CHAT, chat("hello", max_tokens=8192), "long", "output_exceeds"),
+        (CHAT, chat("hello", max_tokens=None), "long", "output_undeclared"),
+        (CHAT, chat("hello", max_tokens=9000, max_completion_tokens=16), "short", "fits_whatever_tokenizer"),
+        (CHAT, chat("x" * 300_000), "long", "content_length"),
+        ("/v1/completions", {"model": "m", "prompt": "hello"}, "short", "fits_whatever_tokenizer"),
+        ("/v1/completions", {"model": "m", "prompt": [1] * 9000}, "long", "exceeds"),
+        ("/v1/completions", {"model": "m", "prompt": [1] * 8000}, "short", "fits_whatever_tokenizer"),
+        ("/v1/responses", {"model": "m", "input": "hello", "max_output_tokens": 9}, "short", "fits_whatever_tokenizer"),
+        ("/v1/messages", chat("hello"), "short", "fits_whatever_tokenizer"),
+        ("/v1/embeddings", {"model": "m", "input": ["hello", "there"]}, "short", "fits_whatever_tokenizer"),
+        ("/tokenize", {"model": "m", "prompt": "hello"}, "long", "not_inference"),
+    ],
+)
+def test_every_decision_lands_on_its_upstream(
+    stage: Any, path: str, body: dict[str, Any], pool: str, reason: str
+) -> None:
+    """Pool header, reason and the instance that answered agree."""
+    with stage.client() as client:
+        answer = client.post(path, json=body)
+    assert answer.status_code == 200
+    assert answer.headers["x-mock-instance"] == answer.headers["x-dualpool-pool"] == pool
+    assert answer.headers["x-dualpool-reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "reason"),
+    [
+        (b"{not json", {}, "unreadable"),
+        (b"\x1f\x8b\x08rest", {"content-encoding": "gzip"}, "compressed"),
+        (b"", {}, "not_inference"),
+    ],
+)
+def test_what_cannot_be_read_goes_long_and_is_answered_by_vllm(
+    stage: Any, content: bytes, headers: dict[str, str], reason: str
+) -> None:
+    """The error a client gets is the model server's own, not ours."""
+    with stage.client() as client:
+        answer = client.post(CHAT, content=content, headers={"content-type": "application/json", **headers})
+    assert answer.status_code == 400
+    assert answer.headers["x-mock-instance"] == "long"
+    assert answer.headers["x-dualpool-reason"] == reason
+
+
+def test_an_estimate_decides_once_it_is_learned(stage: Any) -> None:
+    """Prose too long to be certain goes long while the estimator is cold, and short once it has learned."""
+    body = chat(PROSE * 200, model="learner")
+    with stage.client() as client:
+        cold = client.post(CHAT, json=body)
+        assert (cold.headers["x-dualpool-reason"], cold.headers["x-mock-instance"]) == ("estimator_cold", "long")
+        for _ in range(12):
+            client.post(CHAT, json=body)
+        warm = client.post(CHAT, json=body)
+    assert (warm.headers["x-dualpool-reason"], warm.headers["x-mock-instance"]) == ("fits", "short")
+    assert warm.headers["x-dualpool-provenance"] == "calibrated"
+    true_tokens = warm.json()["usage"]["prompt_tokens"]
+    assert int(warm.headers["x-dualpool-budget"]) - 16 == pytest.approx(true_tokens, rel=0.05)
+    learned = stage.service.metric("dualpool_bytes_per_token", model="learner", category="prose")
+    assert learned == pytest.approx(len(PROSE * 200) / true_tokens, rel=0.01)
+
+
+def test_errors_teach_nothing(stage: Any) -> None:
+    """Answers with an error status leave the model unknown to the estimator."""
+    with stage.client() as client:
+        for _ in range(3):
+            answer = client.post(CHAT, json=chat(PROSE * 20, model="failing"), headers={"x-mock-fault": "status=503"})
+            assert answer.status_code == 503
+    assert stage.service.metric("dualpool_bytes_per_token_samples", model="failing") == 0
+
+
+def test_an_observed_json_answer_keeps_its_framing(stage: Any) -> None:
+    """Reading an answer does not turn its content-length into chunks, nor touch its bytes."""
+    with stage.client() as client:
+        answer = client.post(CHAT, json=chat(PROSE * 20))
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert "transfer-encoding" not in answer.headers
+
+
+@pytest.mark.parametrize("pool_header", ["short", "long", "x"])
+def test_a_client_cannot_choose_its_pool(stage: Any, pool_header: str) -> None:
+    """The client's own header changes neither the route nor what the instance sees."""
+    with stage.client() as client:
+        answer = client.post(CHAT, json=chat("x" * 300_000), headers={"x-dualpool-pool": pool_header})
+    assert answer.headers["x-mock-instance"] == "long"
+    assert json.loads(answer.headers["x-mock-received"])["x-dualpool-pool"] == "long"
+
+
+@pytest.mark.parametrize("framing", ["content-length", "chunked"])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_body_that_comes_late_is_routed_all_the_same(stage: Any, framing: str, pieces: int) -> None:
+    """A client that sends its headers first and its body in its own time gets the route its body deserves."""
+    raw = json.dumps(chat("hello")).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    head += "transfer-encoding: chunked\r\n\r\n" if framing == "chunked" else f"content-length: {len(raw)}\r\n\r\n"
+    step = len(raw) // pieces + 1
+    with socket.create_connection(stage.address) as connection:
+        connection.sendall(head.encode())
+        for piece in (raw[at : at + step] for at in range(0, len(raw), step)):
+            time.sleep(0.05)
+            connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if framing == "chunked" else piece)
+        connection.sendall(b"0\r\n\r\n" if framing == "chunked" else b"")
+        with connection.makefile("rb") as answer:
+            headers = answer.read().partition(b"\r\n\r\n")[0]
+    assert b"x-mock-instance: short" in headers
+    assert b"x-dualpool-pool: short" in headers
+
+
+@pytest.fixture(scope="module", params=[MEBIBYTE, 32 * 1024], ids=["1MiB", "32KiB"])
+def limited(request: Any, stage_factory: Callable[..., AbstractContextManager[Any]]) -> Iterator[Any]:
+    """Deployments with a roomy and a tiny buffer limit."""
+    with stage_factory(buffer_limit_bytes=request.param) as running:
+        yield running
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
+def test_a_20_mb_body_arrives_whole_at_the_long_pool(limited: Any, *, chunked: bool) -> None:
+    """No 413, no hang, not a byte changed, whatever the buffer limit and the framing."""
+    body = json.dumps(chat("word " * 4_000_000)).encode()
+    pieces = (body[at : at + 65_536] for at in range(0, len(body), 65_536))
+    with limited.client() as client:
+        headers = {"content-type": "application/json"}
+        answer = client.post(CHAT, content=pieces if chunked else body, headers=headers)
+    assert answer.headers["x-mock-instance"] == "long"
+    assert int(answer.headers["x-mock-body-bytes"]) == len(body)
+    assert answer.headers["x-mock-body-sha256"] == hashlib.sha256(body).hexdigest()
+    assert answer.status_code == 400, "only the model server may refuse it: it exceeds any context"
+    assert "maximum context length" in answer.text
+
+
+def test_a_body_above_the_buffer_limit_goes_long_unharmed(limited: Any) -> None:
+    """150 KB in chunks fits the roomy buffer and is judged; with the tiny one it passes by the default route."""
+    body = json.dumps(chat(PROSE * 2000)).encode()
+    with limited.client() as client:
+        answer = client.post(CHAT, content=iter([body]), headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.headers["x-mock-instance"]) == (200, "long")
+    assert answer.headers["x-mock-body-sha256"] == hashlib.sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_events_pass_chunk_by_chunk_undelayed(
+    stage: Any, stage_factory: Callable[..., AbstractContextManager[Any]], *, observed: bool
+) -> None:
+    """Each event of a slow stream reaches the client when it is written, whether or not we read along."""
+    if observed:
+        _check_stream(stage)
+        return
+    with stage_factory(settings={"DUALPOOL_OBSERVE_SHARE": "0", "DUALPOOL_LEARNING_SAMPLES": "0"}) as unobserved:
+        _check_stream(unobserved)
+
+
+def _check_stream(stage: Any) -> None:
+    """Eight tokens, 0.1 s apart: arrivals are spread like the writes, and the first comes long before the last."""
+    body = chat(PROSE * 20, max_tokens=8, min_tokens=8, ignore_eos=True, stream=True)
+    body["stream_options"] = {"include_usage": True}
+    arrivals: list[float] = []
+    before = stage.service.metric("dualpool_answers_read_total", outcome="usage")
+    with (
+        stage.client() as client,
+        client.stream("POST", CHAT, json=body, headers={"x-mock-fault": "slow=0.1"}) as answer,
+    ):
+        arrivals += [time.monotonic() for line in answer.iter_lines() if line.startswith("data: ")]
+    assert len(arrivals) >= 10
+    gaps = [after - earlier for earlier, after in itertools.pairwise(arrivals)]
+    assert sum(gap > 0.05 for gap in gaps) >= 8
+    observed = stage.service.metric("dualpool_answers_read_total", outcome="usage") - before
+    assert observed == (1 if stage.service.settings["DUALPOOL_OBSERVE_SHARE"] == "1.0" else 0)
+
+
+@pytest.mark.parametrize("fault", ["die-mid-stream", "error-mid-stream", "split-writes", "no-done", "crlf", "gzip"])
+def test_odd_answers_reach_the_client_as_they_are(stage: Any, fault: str) -> None:
+    """Reading along does not change what a client gets of a broken or oddly written stream."""
+    body = chat(PROSE * 20, max_tokens=8, min_tokens=8, ignore_eos=True, stream=True)
+    body["stream_options"] = {"include_usage": True}
+    errors = stage.service.metric("dualpool_internal_errors_total")
+    through = _read_stream(stage.url, body, fault)
+    if fault != "die-mid-stream":
+        assert "chat.completion.chunk" in through
+        assert through.endswith("[DONE]") is (fault != "no-done")
+    assert stage.service.metric("dualpool_internal_errors_total") == errors
+
+
+def _read_stream(url: str, body: dict[str, Any], fault: str) -> str:
+    """What a client gets until the stream ends, however it does."""
+    text = ""
+    with httpx.Client(base_url=url) as client:
+        try:
+            with client.stream("POST", CHAT, json=body, headers={"x-mock-fault": fault}) as answer:
+                for piece in answer.iter_text():
+                    text += piece
+        except httpx.RemoteProtocolError:
+            assert fault == "die-mid-stream"
+    return text.strip()
+
+
+def test_the_official_client_works_unchanged(stage: Any) -> None:
+    """Chat and completions, streamed and not, through the OpenAI Python client."""
+    with openai.OpenAI(base_url=f"{stage.url}/v1", api_key="none") as client:
+        messages: Any = [{"role": "user", "content": "hello"}]
+        whole = client.chat.completions.create(model="m", messages=messages, max_tokens=5)
+        assert whole.usage is not None
+        assert whole.usage.completion_tokens <= 5
+        stream = client.chat.completions.create(
+            model="m", messages=messages, max_tokens=5, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = list(stream)
+        assert chunks[-1].usage is not None
+        assert (
+            "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole.choices[0].message.content
+        )
+        completion = client.completions.create(model="m", prompt="hello", max_tokens=5)
+        assert completion.choices[0].text
+        assert [model.id for model in client.models.list()]
