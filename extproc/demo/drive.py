@@ -6,7 +6,7 @@ An answer is read whole before it is looked at, so that the client's own work st
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -33,11 +33,21 @@ class _Answer:
     fault: str = ""
 
 
-async def drive(url: str, asks: Iterator[Ask], *, concurrency: int, outcomes: asyncio.Queue[Outcome]) -> None:
-    """Send every request, so many at a time; outcomes arrive in the order in which the answers end."""
+async def drive(
+    url: str, tokenize_url: str, asks: Iterator[Ask], *, concurrency: int, outcomes: asyncio.Queue[Outcome]
+) -> None:
+    """Send every request, so many at a time; outcomes arrive in the order in which the answers end.
+
+    Args:
+        url: where to send them.
+        tokenize_url: a vLLM to ask for the length of a prompt whose answer does not tell it.
+        asks: taken one by one, as workers become free.
+        concurrency: requests in flight.
+        outcomes: where they arrive.
+    """
     async with _client() as client, asyncio.TaskGroup() as group:
         for _ in range(concurrency):
-            group.create_task(_work(client, url, asks, outcomes))
+            group.create_task(_work(client, url, tokenize_url, asks, outcomes))
 
 
 async def measure(routed_url: str, baseline_url: str, asks: Iterator[Ask]) -> PairedTimes:
@@ -65,10 +75,15 @@ async def fetch_text(url: str) -> str:
         return ""
 
 
-async def _work(client: httpx.AsyncClient, url: str, asks: Iterator[Ask], outcomes: asyncio.Queue[Outcome]) -> None:
+async def _work(
+    client: httpx.AsyncClient, url: str, tokenize_url: str, asks: Iterator[Ask], outcomes: asyncio.Queue[Outcome]
+) -> None:
     """Workers share one iterator; there is no await between taking a request from it and owning it."""
     for ask in asks:
-        outcomes.put_nowait(await send(client, url, ask))
+        outcome = await send(client, url, ask)
+        if ask.is_inference and not outcome.has_usage:
+            outcome = replace(outcome, prompt_tokens=await _count_tokens(client, tokenize_url, ask))
+        outcomes.put_nowait(outcome)
 
 
 async def send(client: httpx.AsyncClient, url: str, ask: Ask) -> Outcome:
@@ -88,8 +103,18 @@ async def send(client: httpx.AsyncClient, url: str, ask: Ask) -> Outcome:
         instance=response.headers.get("x-mock-instance", ""),
         verdict=_verdict(response.headers),
         prompt_tokens=answer.prompt_tokens,
+        has_usage=answer.prompt_tokens is not None,
         elapsed_s=elapsed_s,
     )
+
+
+async def _count_tokens(client: httpx.AsyncClient, url: str, ask: Ask) -> int | None:
+    """The prompt's length by vLLM's own count, which no limit cuts short; None where it gives none."""
+    try:
+        response = await client.post(f"{url}/tokenize", content=ask.body, headers=_JSON_HEADERS)
+        return int(response.raise_for_status().json()["count"])
+    except (httpx.HTTPError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _client() -> httpx.AsyncClient:

@@ -29,7 +29,9 @@ class Outcome:
     """The pool that answered, by its own word: where the request landed, whatever the service said."""
     verdict: Verdict = field(default_factory=Verdict)
     prompt_tokens: int | None = None
-    """True prompt tokens, from the answer's usage."""
+    """True prompt tokens; None where they could not be told."""
+    has_usage: bool = False
+    """The answer itself told them, so the service could have learned from it."""
     elapsed_s: float = 0.0
     """From sending the request to the last byte of its answer."""
 

@@ -27,13 +27,14 @@ from extproc.demo.outcome import Outcome
 from extproc.demo.scrape import Learned, learned_ratios
 from extproc.demo.screen import console, print_how_to_try, print_summary, screen
 from extproc.demo.summary import PairedTimes, Tally, as_json
+from extproc.routing.values import Pool
 
 DEFAULT_REQUESTS = 2700
 """Enough for 200 samples of each category with the mix as it is."""
 _LOOK_EVERY_S = 0.5
 _PAIRS_SHARE = 8
 """One pair for the latency comparison to so many requests of the mix."""
-_MOST_PAIRS = 300
+_FEWEST_PAIRS, _MOST_PAIRS = 40, 300
 _INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
@@ -101,9 +102,9 @@ def _corpus_requests(options: DemoOptions, requests: int, seed: int) -> Iterator
 
 def paired_requests(options: DemoOptions, requests: int) -> list[Ask]:
     """JSON requests of the same mix, other than those the service has learned from unless they come from a file."""
-    source = read_bodies(options.bodies) if options.bodies else _corpus_requests(options, requests, options.seed + 1)
-    plain = (ask for ask in source if ask.is_inference and not ask.streams)
-    return list(islice(plain, min(_MOST_PAIRS, requests // _PAIRS_SHARE)))
+    wanted = min(_MOST_PAIRS, max(_FEWEST_PAIRS, requests // _PAIRS_SHARE))
+    source = read_bodies(options.bodies) if options.bodies else _corpus_requests(options, 4 * wanted, options.seed + 1)
+    return list(islice((ask for ask in source if ask.is_inference and not ask.streams), wanted))
 
 
 @contextmanager
@@ -129,7 +130,13 @@ async def _traffic(
     with screen(output, len(requests)) as view:
         async with asyncio.TaskGroup() as group:
             driving = group.create_task(
-                drive(running.url, iter(requests), concurrency=options.concurrency, outcomes=outcomes)
+                drive(
+                    running.url,
+                    running.pool_urls[Pool.LONG],
+                    iter(requests),
+                    concurrency=options.concurrency,
+                    outcomes=outcomes,
+                )
             )
             while not driving.done() and not running.ended():
                 await asyncio.wait([driving], timeout=_LOOK_EVERY_S)

@@ -76,7 +76,9 @@ class _Lines:
 
 def print_summary(output: Console, tally: Tally, learned: Mapping[str, Learned], times: PairedTimes) -> None:
     """The whole result, as tables."""
-    output.print(f"\n{tally.requests} requests, {tally.failed + times.failed} failed {_faults(tally)}")
+    output.print(f"\n{tally.requests} requests, {tally.failed} failed{_faults(tally)}")
+    if times.failed:
+        output.print(f"{times.failed} more failed in the comparison of latencies")
     if tally.landed_elsewhere:
         output.print(f"{tally.landed_elsewhere} of them were answered by another pool than the one the service chose")
     output.print(_decisions(tally), _misroutes(tally), _ratios(ratio_lines(tally, learned)))
@@ -93,7 +95,8 @@ def print_summary(output: Console, tally: Tally, learned: Mapping[str, Learned],
 
 
 def _faults(tally: Tally) -> str:
-    return ", ".join(f"{fault}: {count}" for fault, count in tally.faults.most_common())
+    named = ", ".join(f"{fault}: {count}" for fault, count in tally.faults.most_common())
+    return f" ({named})" if named else ""
 
 
 def _decisions(tally: Tally) -> RenderableType:
@@ -109,8 +112,11 @@ def _misroutes(tally: Tally) -> RenderableType:
     table = Table("text", title=f"Misroutes at {tally.threshold_tokens} tokens", title_justify="left")
     for name in ("short", "long", "under", "over", "over once calibrated"):
         table.add_column(name, justify="right")
-    for kind in sorted({kind for kind, _ in tally.landed if kind}):
-        table.add_row(kind, *map(str, _kind_counts(tally, kind)))
+    rows = {kind: _kind_counts(tally, kind) for kind in sorted({kind for kind, _ in tally.landed if kind})}
+    for kind, counts in rows.items():
+        table.add_row(kind, *map(str, counts))
+    if len(rows) > 1:
+        table.add_row("all", *(str(sum(column)) for column in zip(*rows.values(), strict=True)))
     return table
 
 

@@ -94,7 +94,12 @@ class Tally:
         if way is not None:
             self.misrouted[way, outcome.ask.kind, outcome.verdict.provenance] += 1
         category = outcome.verdict.category
-        if category and prompt_tokens and read_request(outcome.ask.path, outcome.ask.body).teaches:
+        if (
+            category
+            and outcome.has_usage
+            and prompt_tokens
+            and read_request(outcome.ask.path, outcome.ask.body).teaches
+        ):
             ratios = self.true_ratios.setdefault(category, Ratios())
             ratios.requests += 1
             ratios.bytes_per_token_sum += outcome.ask.text_bytes / prompt_tokens

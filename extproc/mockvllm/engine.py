@@ -77,7 +77,8 @@ class Engine:
     @property
     def kv_usage(self) -> float:
         """Share of the block pool in use, 0 to 1."""
-        return 1.0 - self.free_blocks / (self.shape.num_gpu_blocks - 1)
+        usable = self.shape.num_gpu_blocks - 1
+        return (usable - self.free_blocks) / usable
 
     @property
     def prefill_backlog_tokens(self) -> int:

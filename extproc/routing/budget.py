@@ -23,10 +23,14 @@ class BudgetRules:
 
 
 def budget_of(facts: RequestFacts, estimate: Estimate, rules: BudgetRules) -> Budget:
-    """The budget of a request without flaw. Token ids count exactly; `truncate_prompt_tokens` caps the prompt."""
+    """The budget of a request without flaw. Token ids count exactly; `truncate_prompt_tokens` caps the prompt.
+
+    A ratio of text says nothing of messages without text, so the framing of all messages is the least with margin.
+    """
     certain = certain_prompt_tokens(facts, rules)
+    framing = rules.template_tokens_per_message * facts.message_count
     mean = max(facts.token_ids, min(estimate.mean_tokens, certain))
-    conservative = max(facts.token_ids, min(estimate.conservative_tokens, certain))
+    conservative = max(facts.token_ids, framing, min(estimate.conservative_tokens, certain))
     cap = facts.prompt_cap_tokens
     output = rules.undeclared_output_tokens if facts.output_tokens is None else facts.output_tokens
     return Budget(
@@ -42,7 +46,8 @@ def certain_prompt_tokens(facts: RequestFacts, rules: BudgetRules) -> int:
     """No tokenizer makes more: one token a byte, and the template's allowance.
 
     Holds for byte-level and byte-fallback vocabularies (Llama, Qwen, Mistral, DeepSeek, Gemma, gpt-oss). JSON that the
-    template writes anew counts twice: indenting adds at most one white-space token to each mark.
+    template writes anew counts twice: indenting adds at most one white-space token to each mark. Qwen's NFC lengthens
+    a few characters, at most threefold (musical notes); the rest of any text makes up for them.
     """
     if not facts.text_bytes and not facts.message_count:
         return 0

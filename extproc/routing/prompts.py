@@ -1,9 +1,10 @@
 """Gathers what a body's prompt is made of: text, structure, framing; knows the dialects' shapes, not their limits.
 
-A prompt whose length the body does not show (a stored conversation, an image) raises `NotInBody`, which
-`extproc.routing.request` turns into a flaw; nothing else here raises.
+A prompt whose length the body does not show (a stored conversation, an image) raises `NotInBody`, and JSON that was
+kept raw and turns out wrong raises msgspec's errors: `extproc.routing.request` turns both into flaws.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -76,18 +77,13 @@ class Prompt:
         self.add_text(text)
         self.doubtful_bytes += utf8_bytes(text or "")
 
-    def add_structure(self, raw: msgspec.Raw) -> None:
-        """Take in a JSON value that is rendered into the prompt."""
+    def add_structure(self, raw: msgspec.Raw, *, doubtful: bool = False) -> None:
+        """Take in a JSON value that every template renders into the prompt, or only some do."""
         if raw != NULL:
             json_bytes = _json_bytes(raw)
             self.structure_bytes += json_bytes
             self.text_bytes += json_bytes
-
-    def add_optional_structure(self, raw: msgspec.Raw) -> None:
-        """Take in a JSON value that only some templates render."""
-        before_bytes = self.structure_bytes
-        self.add_structure(raw)
-        self.doubtful_bytes += self.structure_bytes - before_bytes
+            self.doubtful_bytes += doubtful * json_bytes
 
     def add_tools(self, tools: msgspec.Raw) -> None:
         """Take in tool definitions."""
@@ -115,8 +111,9 @@ def gather_chat(body: ChatBody) -> Prompt:
     prompt = Prompt()
     _add_messages(prompt, body.messages)
     prompt.add_tools(body.tools)
-    prompt.add_optional_structure(body.documents)
-    prompt.add_optional_structure(body.response_format)
+    prompt.add_structure(body.documents, doubtful=True)
+    prompt.add_structure(body.response_format, doubtful=True)
+    prompt.add_structure(body.chat_template_kwargs, doubtful=True)
     return prompt
 
 
@@ -143,7 +140,7 @@ def gather_responses(body: ResponsesBody) -> Prompt:
     else:
         _add_messages(prompt, body.input)
     prompt.add_tools(body.tools)
-    prompt.add_optional_structure(body.text)
+    prompt.add_structure(body.text, doubtful=True)
     return prompt
 
 
@@ -170,7 +167,7 @@ def gather_pooling(body: PoolingBody) -> Prompt:
 def _longest_pair(body: PoolingBody) -> Prompt:
     """Whether a model reads both texts at once or one after the other decides what usage counts: no answer teaches."""
     lefts = _texts(body.query) or _texts(body.queries) or _texts(body.text_1) or _texts(body.data_1)
-    rights = _documents(body.documents) or _texts(body.text_2) or _texts(body.data_2)
+    rights = _texts(body.documents) or _texts(body.text_2) or _texts(body.data_2)
     if not lefts and not rights:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     left, right = (max(texts, key=utf8_bytes, default="") for texts in (lefts, rights))
@@ -182,17 +179,12 @@ def _longest_pair(body: PoolingBody) -> Prompt:
     return prompt
 
 
-def _texts(value: str | list[str] | None) -> list[str]:
-    return [value] if isinstance(value, str) else value or []
+def _texts(value: str | Sequence[str | Part] | None) -> list[str]:
+    items = [value] if isinstance(value, str) else value or ()
+    return [item if isinstance(item, str) else _plain_text(item) for item in items]
 
 
-def _documents(documents: list[str | Part] | None) -> list[str]:
-    return [_plain_text(document) for document in documents or ()]
-
-
-def _plain_text(document: str | Part) -> str:
-    if isinstance(document, str):
-        return document
+def _plain_text(document: Part) -> str:
     if document.text is None:
         raise NotInBody(Flaw.MEDIA)
     return document.text

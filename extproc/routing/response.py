@@ -5,8 +5,8 @@ arrived.
 
 A usage is believed only from an answer that came to its own end. An event stream may state usage early, as
 `message_start` does, or all along (`continuous_usage_stats`), but such a usage is not final: its completion grows, and
-in a completion of several prompts it counts one of them. So a stream that stops before its last usage, or its end
-marker, teaches nothing, and neither does one in which anything that looks like usage or an error could not be read.
+in a completion of several prompts it counts one of them. So a stream that stops with neither its last usage nor its end
+marker seen teaches nothing, and neither does one in which what looks like usage or an error could not be read.
 """
 
 import zlib

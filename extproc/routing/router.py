@@ -117,6 +117,6 @@ class Router:
 
 def _estimate_of_all(facts: RequestFacts, budget: Budget) -> int:
     """Usage answers for all prompts of a request, so the estimate of the longest is carried over to all their bytes."""
-    if facts.prompt_count == 1:
+    if facts.total_text_bytes == facts.text_bytes:
         return budget.mean_prompt_tokens
-    return round(budget.mean_prompt_tokens * facts.total_text_bytes / max(1, facts.text_bytes))
+    return round(budget.mean_prompt_tokens * facts.total_text_bytes / facts.text_bytes)

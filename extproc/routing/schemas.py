@@ -68,6 +68,7 @@ class ChatBody(Sampling):
     documents: msgspec.Raw = NULL
     response_format: msgspec.Raw = NULL
     chat_template: str | None = None
+    chat_template_kwargs: msgspec.Raw = NULL
 
 
 class CompletionBody(Sampling):

@@ -78,7 +78,8 @@ class RequestFacts:
     text_bytes: int = 0
     """UTF-8 bytes of the longest prompt: what the tokenizer will see, JSON escapes undone; structure included."""
     structure_bytes: int = 0
-    """The part of `text_bytes` that is JSON the chat template writes anew: tools, tool calls, documents."""
+    """The part of `text_bytes` that is JSON the chat template writes anew (tools, tool calls, documents), written
+    without white space or escapes, however the client wrote it."""
     total_text_bytes: int = 0
     """`text_bytes` summed over all prompts of the request; `usage.prompt_tokens` answers for this sum."""
     token_ids: int = 0

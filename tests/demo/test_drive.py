@@ -27,7 +27,11 @@ class Pool(BaseHTTPRequestHandler):
         self._answer(200, '{"data": []}')
 
     def do_POST(self) -> None:
-        """The answer that the body holds."""
+        """The answer that the body holds, or the length of a prompt."""
+        if self.path == "/tokenize":
+            self.rfile.read(int(self.headers["content-length"]))
+            self._answer(200, '{"count": 34}')
+            return
         wanted = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self._answer(wanted["status"], wanted["text"])
 
@@ -107,10 +111,23 @@ async def test_drive_sends_all(url: str) -> None:
     """Every request of the stream comes out once, GETs included."""
     wanted = [Ask(MODELS_PATH), *(ask(USAGE) for _ in range(7))]
     outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
-    await drive(url, iter(wanted), concurrency=3, outcomes=outcomes)
+    await drive(url, url, iter(wanted), concurrency=3, outcomes=outcomes)
     found = [outcomes.get_nowait() for _ in range(outcomes.qsize())]
     assert sorted(outcome.ask.path for outcome in found) == [CHAT_PATH] * 7 + [MODELS_PATH]
     assert not any(outcome.fault for outcome in found)
+
+
+async def test_untold_length_is_asked_for(url: str) -> None:
+    """Where an answer carries no usage, or is a refusal, the prompt's length comes from /tokenize."""
+    wanted = [ask("{}"), ask("too long", status=400), Ask(MODELS_PATH)]
+    outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+    await drive(url, url, iter(wanted), concurrency=1, outcomes=outcomes)
+    found = [outcomes.get_nowait() for _ in wanted]
+    assert [(outcome.prompt_tokens, outcome.has_usage) for outcome in found] == [
+        (34, False),
+        (34, False),
+        (None, False),
+    ]
 
 
 async def test_measure_leaves_out_first_and_failed_pairs(url: str) -> None:

@@ -9,7 +9,7 @@ def test_stream_and_pairs_are_repeatable_and_apart() -> None:
     stream, pairs = list(wanted_requests(options)), paired_requests(options, 120)
     assert stream == list(wanted_requests(options))
     assert len(stream) == 120
-    assert 10 <= len(pairs) <= 20
+    assert len(pairs) == 40
     assert not set(pairs) & set(stream)
     assert not any(ask.streams for ask in pairs)
 

@@ -18,7 +18,11 @@ def tally() -> Tally:
     body = {"messages": [{"role": "user", "content": "x" * 1000}], "max_tokens": 9}
     verdict = Verdict("long", "estimator_cold", "cold", "prose")
     found = Tally(threshold_tokens=8192)
-    found.add(Outcome(ask_of(json.dumps(body).encode()), 200, instance="long", verdict=verdict, prompt_tokens=250))
+    found.add(
+        Outcome(
+            ask_of(json.dumps(body).encode()), 200, instance="long", verdict=verdict, prompt_tokens=250, has_usage=True
+        )
+    )
     return found
 
 

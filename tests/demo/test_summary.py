@@ -56,12 +56,13 @@ def test_landing_elsewhere_is_counted() -> None:
 
 
 def test_truth_is_the_mean_over_teaching_requests() -> None:
-    """The mean of each request's own ratio; one too small to teach is left out."""
+    """The mean of each request's own ratio; those too small to teach or without usage are left out."""
     long, short = chat("x" * 1000), chat("x" * 20)
     tally = tally_of(
-        Outcome(long, 200, instance="short", verdict=CALIBRATED, prompt_tokens=200),
-        Outcome(long, 200, instance="short", verdict=CALIBRATED, prompt_tokens=250),
-        Outcome(short, 200, instance="short", verdict=CALIBRATED, prompt_tokens=20),
+        Outcome(long, 200, instance="short", verdict=CALIBRATED, prompt_tokens=200, has_usage=True),
+        Outcome(long, 200, instance="short", verdict=CALIBRATED, prompt_tokens=250, has_usage=True),
+        Outcome(short, 200, instance="short", verdict=CALIBRATED, prompt_tokens=20, has_usage=True),
+        Outcome(long, 200, instance="short", verdict=CALIBRATED, prompt_tokens=500),
     )
     line = ratio_lines(tally, {"prose": Learned(4.5, 3)})["prose"]
     assert line.true == pytest.approx((5.0 + 4.0) / 2)
@@ -74,13 +75,13 @@ def test_truth_is_the_mean_over_teaching_requests() -> None:
 )
 def test_nearness_is_judged_after_enough_samples(learned: float, samples: int, *, near: bool | None) -> None:
     """Within five per cent or not, and no judgement before the samples are there."""
-    tally = tally_of(Outcome(chat("x" * 1000), 200, verdict=CALIBRATED, prompt_tokens=250))
+    tally = tally_of(Outcome(chat("x" * 1000), 200, verdict=CALIBRATED, prompt_tokens=250, has_usage=True))
     assert ratio_lines(tally, {"prose": Learned(learned, samples)})["prose"].settled_within_tolerance is near
 
 
 def test_learned_without_truth_and_truth_without_learned() -> None:
     """A category known to one side only is shown, without an error."""
-    tally = tally_of(Outcome(chat("x" * 1000), 200, verdict=CALIBRATED, prompt_tokens=250))
+    tally = tally_of(Outcome(chat("x" * 1000), 200, verdict=CALIBRATED, prompt_tokens=250, has_usage=True))
     lines = ratio_lines(tally, {"code": Learned(3.0, 5)})
     assert [(lines[name].learned, lines[name].true) for name in ("code", "prose")] == [(3.0, None), (None, 4.0)]
     assert all(line.relative_error is None for line in lines.values())

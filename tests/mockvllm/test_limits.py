@@ -93,8 +93,8 @@ WORDS = [
         1000,
         (
             "You passed 7193 input tokens and requested 1000 output tokens. However, the model's context length is "
-            "only 8192 tokens, resulting in a maximum input length of 7192 tokens. Please reduce the length of the input "
-            "prompt. (parameter=input_tokens, value=7193)"
+            "only 8192 tokens, resulting in a maximum input length of 7192 tokens. Please reduce the length of the "
+            "input prompt. (parameter=input_tokens, value=7193)"
         ),
     ),
     (
@@ -103,8 +103,8 @@ WORDS = [
         1000,
         (
             "This model's maximum context length is 8192 tokens. However, you requested 1000 output tokens and your "
-            "prompt contains at least 7193 input tokens, for a total of at least 8193 tokens. Please reduce the length of the "
-            "input prompt or the number of requested output tokens. (parameter=input_tokens, value=7193)"
+            "prompt contains at least 7193 input tokens, for a total of at least 8193 tokens. Please reduce the length "
+            "of the input prompt or the number of requested output tokens. (parameter=input_tokens, value=7193)"
         ),
     ),
     (
@@ -113,8 +113,8 @@ WORDS = [
         1000,
         (
             "This model's maximum context length is 8192 tokens. However, your prompt contains at least 8193 input "
-            "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. "
-            "(parameter=input_tokens, value=8193)"
+            "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input "
+            "prompt. (parameter=input_tokens, value=8193)"
         ),
     ),
     (

@@ -40,6 +40,14 @@ def test_no_estimate_exceeds_what_is_certain() -> None:
     assert (budget.mean_prompt_tokens, budget.prompt_tokens) == (1120, 1120)
 
 
+@pytest.mark.parametrize(("message_count", "prompt"), [(10, 300), (40, 400), (1000, 10_000)])
+def test_messages_cost_even_where_their_text_is_short(message_count: int, prompt: int) -> None:
+    """A thousand empty messages are a long prompt, though they hold no text to estimate by."""
+    facts = RequestFacts(text_bytes=1000, message_count=message_count, output_tokens=16)
+    budget = budget_of(facts, ESTIMATE, RULES)
+    assert (budget.prompt_tokens, budget.mean_prompt_tokens) == (prompt, 250)
+
+
 def test_token_ids_count_exactly() -> None:
     """No ratio is needed for them, so they are calibrated whatever the estimator says."""
     budget = budget_of(RequestFacts(token_ids=500, output_tokens=16), Estimate(0, 0, calibrated=False), RULES)

@@ -91,7 +91,7 @@ def test_tool_calls_are_structure() -> None:
     assert prompt.structure_bytes == len(json.dumps(calls, separators=(",", ":")))
 
 
-@pytest.mark.parametrize("field", ["documents", "response_format"])
+@pytest.mark.parametrize("field", ["documents", "response_format", "chat_template_kwargs"])
 def test_what_only_some_templates_render_is_doubtful_structure(field: str) -> None:
     """It may fill the context, but must not teach."""
     prompt = chat(**{field: {"a": 1}})

@@ -139,7 +139,7 @@ def test_a_body_is_kept_up_to_a_bound() -> None:
         pytest.param(token() + last_chunk() + b'data: {"usage": {"pro', id="cut in a later usage"),
         pytest.param(CHAT.replace(b"[DONE]", b"[DONE] "), id="space after the end marker"),
         pytest.param(CHAT + event(error={}), id="after the end marker nothing counts"),
-        pytest.param(CHAT + token() * 200 + event(error={}), id="nor in later blocks"),
+        pytest.param(CHAT + token() * 400 + event(error={}), id="nor in later blocks"),
     ],
 )
 def test_a_stream_is_read(stream: bytes) -> None:

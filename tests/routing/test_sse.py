@@ -118,7 +118,7 @@ def test_the_rest_of_a_skipped_event_is_skipped_too() -> None:
 
 def test_a_crlf_may_lie_across_chunks() -> None:
     """It ends one line, not two, also where an empty chunk lies between its halves."""
-    assert split(b"data: mark\r", b"\ndata: two\r", b"", b"\n\r", b"\n") == ([b"mark\ntwo"], [], False)
+    assert split(b"data: mark\r", b"", b"\ndata: two\r", b"\n\r", b"\n") == ([b"mark\ntwo"], [], False)
 
 
 def test_a_skipped_event_may_hold_no_mark() -> None:

@@ -1,0 +1,86 @@
+"""What the documents say is what the product has."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from extproc.routing.router import Router
+from extproc.routing.values import Reason
+from extproc.server.app import build_router
+from extproc.settings import Settings
+from extproc.telemetry.instruments import Telemetry
+from extproc.telemetry.ledger import Ledger
+
+ROOT = Path(__file__).parent.parent
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+DOCUMENTS = sorted(
+    path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/**/*.md")] if "." not in str(path.parent.relative_to(ROOT))[:1]
+)
+
+
+def first_column(heading: str) -> list[str]:
+    """The code spans that open the rows of a section's table."""
+    return re.findall(r"^\| `([a-z_]+)` \|", _section(heading), flags=re.MULTILINE)
+
+
+def _section(heading: str) -> str:
+    return OPERATIONS.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    """The table names each setting once, in order, with the default that is in force."""
+    defaults = re.findall(r"^\| `([a-z_]+)` \| `([^`]*)` \|", _section("Settings"), flags=re.MULTILINE)
+    assert defaults == [(name, _yaml(field.default)) for name, field in Settings.model_fields.items()]
+
+
+def _yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_every_reason_is_documented() -> None:
+    """The table of reasons is the enum."""
+    assert sorted(first_column("Reasons")) == sorted(Reason)
+
+
+def test_every_metric_is_documented() -> None:
+    """The table of metrics is what the endpoint exports."""
+    ledger, router = Ledger(), build_router(Settings())
+    telemetry = Telemetry(ledger, router)
+    try:
+        exported = _exported(telemetry, ledger, router)
+    finally:
+        telemetry.close()
+    assert set(first_column("Metrics")) == exported
+
+
+def _exported(telemetry: Telemetry, ledger: Ledger, router: Router) -> set[str]:
+    """Names on the Prometheus endpoint once everything has happened at least once."""
+    from extproc.routing.exchange import Outcome
+    from extproc.routing.response import ReadOutcome
+    from extproc.routing.values import Misroute, RequestFacts, Usage
+
+    facts = RequestFacts(text_bytes=90_000, total_text_bytes=90_000, output_tokens=16)
+    decision = router.route(facts, draw=0.0)
+    correction = router.complete(decision, Usage(100))
+    assert correction is not None
+    assert correction.misroute is Misroute.OVER
+    ledger.record(Outcome(decision, correction, ReadOutcome.USAGE))
+    ledger.record(Outcome(None, None, None))
+    return {sample.name for family in telemetry.registry.collect() for sample in family.samples}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    """Every relative link names a file or folder that exists."""
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text())
+    broken = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    assert broken == []
+
+
+def test_every_make_target_in_the_readme_exists() -> None:
+    """What the README tells people to type is in the Makefile."""
+    wanted = set(re.findall(r"^ *make ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert wanted
+    assert wanted <= targets
