@@ -94,5 +94,5 @@ def load_settings(path: Path | None = None, **overrides: object) -> Settings:
 
 def _explain(error: ValidationError) -> str:
     """One line a setting, naming it as the operator wrote it."""
-    lines = {f"  {'.'.join(map(str, item['loc'][:1]))}: {item['msg']}" for item in error.errors()}
+    lines = {f"  {item['loc'][0] if item['loc'] else 'the file'}: {item['msg']}" for item in error.errors()}
     return "settings cannot be used:\n" + "\n".join(sorted(lines))

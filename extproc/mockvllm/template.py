@@ -13,7 +13,7 @@ from typing import Any
 Segment = str | int
 
 MEDIA_TOKENS = 1024
-"""Placeholder tokens of one image, sound or film: whatever its bytes, like a picture of about a megapixel."""
+"""Tokens that stand for one image, sound or film: whatever its bytes, like a picture of about a megapixel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,19 @@ Start = Callable[[MockSettings], httpx.Client]
 def start() -> Iterator[Start]:
     """A function from settings to a client of a running instance."""
     running: dict[MockSettings, httpx.Client] = {}
+    servers: list[uvicorn.Server] = []
     with ExitStack() as stack:
 
         def started(settings: MockSettings) -> httpx.Client:
             if settings not in running:
-                running[settings] = stack.enter_context(_instance(settings))
+                running[settings] = stack.enter_context(_instance(settings, servers))
             return running[settings]
 
-        yield started
+        try:
+            yield started
+        finally:
+            for server in servers:
+                server.should_exit = True
 
 
 @pytest.fixture
@@ -37,9 +42,10 @@ def mock(start: Start) -> httpx.Client:
 
 
 @contextmanager
-def _instance(settings: MockSettings) -> Iterator[httpx.Client]:
+def _instance(settings: MockSettings, servers: list[uvicorn.Server]) -> Iterator[httpx.Client]:
     config = uvicorn.Config(create_app(settings), http=MockProtocol, ws="none", log_level="critical", lifespan="on")
     server = uvicorn.Server(config)
+    servers.append(server)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, args=([listener],))

@@ -93,7 +93,7 @@ def test_n_answers_count_the_prompt_once(mock: httpx.Client) -> None:
 
 
 def test_parts_tools_and_pictures_are_counted(mock: httpx.Client) -> None:
-    """Text parts like text, tools into the prompt, a picture by its placeholder and not by its bytes."""
+    """Text parts like text, tools into the prompt, a picture by a fixed number and not by its bytes."""
 
     def prompt_tokens(**more: Any) -> int:
         response = mock.post(PATH, json={**ASK, **more})

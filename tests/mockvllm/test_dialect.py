@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.mockvllm.chat import Chat
@@ -22,6 +22,7 @@ DIALECTS: list[Dialect] = [
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_work_or_a_refusal(dialect: Dialect, body: bytes) -> None:
     """No body makes a route raise."""

@@ -112,7 +112,8 @@ def test_the_load_is_counted_where_that_is_enabled(start: Start) -> None:
     tracked = start(MockSettings(name="tracked", max_model_len=8192, enable_server_load_tracking=True, speed=1))
     for client, load in ((tracked, 1), (start(SLOW), 0)):
         with client.stream("POST", PATH, json={**ASK, "stream": True}) as response:
-            next(response.iter_lines())
+            lines = response.iter_lines()
+            next(lines)
             assert client.get("/load").json() == {"server_load": load}
     eventually(lambda: tracked.get("/load").json() == {"server_load": 0})
 
@@ -140,7 +141,7 @@ def test_a_body_of_20_mb_arrives_whole_and_stalls_nobody(mock: httpx.Client) -> 
     assert response.json()["error"]["param"] == "input_text"
     assert response.headers["x-mock-body-bytes"] == str(len(body))
     assert response.headers["x-mock-body-sha256"] == hashlib.sha256(body).hexdigest()
-    assert max(delays) < 1.0
+    assert max(delays) < 2.0
 
 
 def test_answers_repeat_by_seed(start: Start) -> None:

@@ -173,7 +173,7 @@ def test_text_no_tokenizer_could_fit_is_refused_by_its_characters(version: tuple
     assert "1048576 characters" in refusal.message
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(VERSIONS),
     st.integers(1, 20_000),

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.mockvllm import sse
@@ -10,6 +10,7 @@ def test_events_are_framed_by_an_empty_line() -> None:
     assert sse.typed("stop", {}) == b"event: stop\ndata: {}\n\n"
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=3000))
 def test_pieces_rejoin_to_the_bytes(content: bytes) -> None:
     """Cutting loses nothing and leaves no empty piece."""

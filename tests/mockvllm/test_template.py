@@ -58,7 +58,7 @@ def test_arguments_that_are_no_json_are_kept() -> None:
 
 
 @pytest.mark.parametrize("render", [llama3, qwen3])
-def test_pictures_cost_placeholders_whatever_their_bytes(render: object) -> None:
+def test_pictures_cost_the_same_whatever_their_bytes(render: object) -> None:
     """Each picture adds the same number of tokens."""
     assert callable(render)
     plain, pictured = render([USER], ()), render([Message("user", USER.text, media=2)], ())

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.mockvllm.errors import Refusal
@@ -50,6 +50,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("shape", [ChatBody, CompletionBody, ResponsesBody, MessagesBody, EmbeddingsBody])
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_body_raises(shape: type[ChatBody], body: bytes) -> None:
     """Any bytes at all are either a body or a refusal."""

@@ -44,7 +44,7 @@ def test_the_same_text_has_the_same_fingerprint() -> None:
 
 
 def test_parts_are_joined_and_media_counted() -> None:
-    """Text parts stand on lines of their own; whatever is no text is one placeholder."""
+    """Text parts stand on lines of their own; whatever is no text is counted by itself."""
     content = [Part(text="a"), Part(type="image_url"), Part(type="input_text", text="b"), Part(type="input_audio")]
     message = conversation([ChatMessage("user", content)])[0]
     assert (message.text, message.media) == ("a\nb", 2)

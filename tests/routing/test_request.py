@@ -225,6 +225,12 @@ def test_automatic_truncation_never_teaches(truncation: str | None, *, teaches: 
 # Flaws
 
 
+def test_a_flawed_request_expects_and_teaches_nothing() -> None:
+    """Nobody should wait for its answer."""
+    facts = flawed(Flaw.MEDIA)
+    assert (facts.flaw, facts.usage_expected, facts.teaches) == (Flaw.MEDIA, False, False)
+
+
 @pytest.mark.parametrize("path", ROUTES)
 def test_prefill_transferred_from_elsewhere_hides_the_length(path: str) -> None:
     """The prompt's tokens are named in the transfer, not in the body."""
@@ -383,14 +389,13 @@ def test_structure_that_few_templates_render_does_not_teach(field: str, value: A
     assert (facts.structure_bytes > 1000, facts.teaches) == (True, False)
 
 
-def test_reasoning_that_templates_drop_does_not_teach() -> None:
-    """Unless there is hardly any of it."""
-    long, short = (
-        read(CHAT, messages=[{"role": "assistant", "content": PROSE, "reasoning_content": thought}])
-        for thought in (PROSE, "Hm.")
-    )
-    assert (long.text_bytes, long.teaches) == (2 * PROSE_BYTES, False)
-    assert (short.text_bytes, short.teaches) == (PROSE_BYTES + 3, True)
+@pytest.mark.parametrize(("part_bytes", "teaches"), [(100, True), (101, False)])
+def test_a_tenth_of_the_prompt_is_negligible(part_bytes: int, *, teaches: bool) -> None:
+    """Beside 900 bytes of text: of structure, and of reasoning, which templates drop."""
+    with_structure = chat("x" * 900, tools=[{"": "x" * (part_bytes - len('[{"":""}]'))}])
+    with_reasoning = read(CHAT, messages=[{"content": "x" * 900, "reasoning_content": "x" * part_bytes}])
+    assert with_structure.text_bytes == with_reasoning.text_bytes == 900 + part_bytes
+    assert (with_structure.teaches, with_reasoning.teaches) == (teaches, teaches)
 
 
 @pytest.mark.parametrize(
@@ -419,6 +424,7 @@ STREAMS: list[tuple[str, dict[str, Any], bool]] = [
     (COMPLETIONS, {"stream": True, "stream_options": {"include_usage": True}}, True),
     (RESPONSES, {"stream": True}, True),
     (MESSAGES, {"stream": True}, True),
+    (EMBEDDINGS, {"stream": True}, True),
 ]
 
 

@@ -1,0 +1,59 @@
+"""What exchanges come to is counted once, by what it was."""
+
+import pytest
+
+from extproc.routing.exchange import Outcome
+from extproc.routing.response import ReadOutcome
+from extproc.routing.values import (
+    Category,
+    Correction,
+    Decision,
+    Misroute,
+    Pool,
+    Provenance,
+    Reason,
+    RequestFacts,
+    Usage,
+)
+from extproc.telemetry.ledger import Ledger, Undecided
+
+DECISION = Decision(Pool.SHORT, Reason.FITS, Provenance.CALIBRATED, RequestFacts())
+
+
+def correction(misroute: Misroute | None, *, learned: bool) -> Correction:
+    """A correction of the decision above."""
+    return Correction(
+        pool=Pool.SHORT,
+        category=Category.PROSE,
+        provenance=Provenance.CALIBRATED,
+        estimated_prompt_tokens=10,
+        usage=Usage(12),
+        learned=learned,
+        misroute=misroute,
+    )
+
+
+def test_an_unobserved_decision_counts_as_a_decision_alone() -> None:
+    """Nothing is said of answers that were not read."""
+    ledger = Ledger()
+    ledger.record(Outcome(DECISION, None, None))
+    assert ledger.decisions == {(Pool.SHORT, Reason.FITS, Provenance.CALIBRATED): 1}
+    assert (ledger.judged, ledger.learned, dict(ledger.answers_read), dict(ledger.misroutes)) == (0, 0, {}, {})
+
+
+@pytest.mark.parametrize(("misroute", "learned"), [(None, True), (Misroute.UNDER, True), (Misroute.OVER, False)])
+def test_a_correction_counts_what_it_says(misroute: Misroute | None, *, learned: bool) -> None:
+    """Judged always, a misroute by its direction, learned only if the estimator took it in."""
+    ledger = Ledger()
+    ledger.record(Outcome(DECISION, correction(misroute, learned=learned), ReadOutcome.USAGE))
+    assert (ledger.judged, ledger.learned) == (1, int(learned))
+    assert dict(ledger.misroutes) == ({misroute: 1} if misroute else {})
+    assert dict(ledger.answers_read) == {ReadOutcome.USAGE: 1}
+
+
+def test_a_stream_without_a_decision_is_counted_as_such() -> None:
+    """A stream that began mid-way is no decision."""
+    ledger = Ledger()
+    ledger.record(Outcome(None, None, None))
+    assert dict(ledger.undecided) == {Undecided.BEGAN_MIDWAY: 1}
+    assert not ledger.decisions
