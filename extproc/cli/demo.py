@@ -29,6 +29,17 @@ def demo(  # noqa: PLR0917 - typer passes every option by name
         str | None, typer.Option(metavar="PATH", help="The Envoy program. [default: the one `make setup` fetched]")
     ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Envoy's port. [default: a free one]")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Start nothing: send to this Envoy, whose pools are mocks named short and long, as in"
+            " docker-compose.yaml. Added latency is left out.",
+        ),
+    ] = None,
+    metrics_url: Annotated[
+        str, typer.Option(metavar="URL", help="With --url: where its service shows what it learned.")
+    ] = "http://127.0.0.1:9464/metrics",
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running after the summary, until Ctrl-C.")] = False,  # noqa: FBT002
     json: Annotated[bool, typer.Option("--json", help="Print only the summary, as JSON.")] = False,  # noqa: FBT002
 ) -> None:
@@ -47,11 +58,15 @@ def demo(  # noqa: PLR0917 - typer passes every option by name
 
     Example: dualpool demo --keep
     """
+    from extproc.demo.fleet import fleet_at
     from extproc.demo.run import DemoOptions, run_demo
     from extproc.envoyconfig.binary import find_envoy
 
+    if url and (envoy or port or keep):
+        raise typer.BadParameter("starts nothing, so it takes no --envoy, --port or --keep", param_hint="--url")
     options = DemoOptions(
-        envoy_binary=find_envoy(envoy),
+        envoy_binary=None if url else find_envoy(envoy),
+        existing=fleet_at(url.rstrip("/"), metrics_url) if url else None,
         requests=requests,
         concurrency=concurrency,
         threshold_tokens=threshold,

@@ -1,4 +1,7 @@
-"""Starts what a small deployment consists of: Envoy, the service, one mock instance per pool; drives nothing."""
+"""Starts what a small deployment consists of: Envoy, the service, one mock instance per pool; drives nothing.
+
+Or names the parts of one that runs already.
+"""
 
 import os
 import sys
@@ -40,7 +43,7 @@ class Fleet:
     url: str
     """Envoy with the service."""
     baseline_url: str
-    """The same Envoy without the service."""
+    """The same Envoy without the service; empty where it has no such listener."""
     metrics_url: str
     admin_url: str
     pool_urls: dict[Pool, str]
@@ -76,6 +79,15 @@ def fleet(*, envoy_binary: Path, threshold_tokens: int, listen_port: int | None)
             pool_urls={Pool.SHORT: _url(ports.short), Pool.LONG: _url(ports.long)},
             children=tuple(children),
         )
+
+
+def fleet_at(url: str, metrics_url: str) -> Fleet:
+    """What somebody else runs: reached by these URLs alone, never watched or stopped.
+
+    Envoy takes questions for the long pool too, as it sends there whatever is no inference.
+    """
+    pool_urls = {Pool.LONG: url}
+    return Fleet(url, baseline_url="", metrics_url=metrics_url, admin_url="", pool_urls=pool_urls, children=())
 
 
 def _ports(listen_port: int | None) -> _Ports:

@@ -43,7 +43,10 @@ _INTERRUPTED = 130
 class DemoOptions:
     """What a person chooses about a demo."""
 
-    envoy_binary: Path
+    envoy_binary: Path | None = None
+    """Needed where there is no `existing` deployment."""
+    existing: Fleet | None = None
+    """What to drive instead of starting anything."""
     requests: int | None = None
     """None: enough to learn every category, or the whole of `bodies`."""
     concurrency: int = 16
@@ -75,7 +78,9 @@ def run_demo(options: DemoOptions) -> int:
     pairs = paired_requests(options, len(requests))
     signal.signal(signal.SIGTERM, _as_interrupt)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    output.print("Starting Envoy, the service and two mock pools …")
+    output.print(
+        "Driving what runs already …" if options.existing else "Starting Envoy, the service and two mock pools …"
+    )
     try:
         with _fleet(options) as running:
             result = asyncio.run(_traffic(running, requests, pairs, options, output))
@@ -110,6 +115,10 @@ def paired_requests(options: DemoOptions, requests: int) -> list[Ask]:
 @contextmanager
 def _fleet(options: DemoOptions) -> Iterator[Fleet]:
     """Deaf to further signals once the parts are being stopped, so that none is left behind."""
+    if options.existing:
+        yield options.existing
+        return
+    assert options.envoy_binary is not None, "a deployment of our own needs an Envoy"
     with fleet(
         envoy_binary=options.envoy_binary,
         threshold_tokens=options.threshold_tokens,
@@ -146,9 +155,10 @@ async def _traffic(
         await _look(running, outcomes, result)
         view.show(result.tally, result.learned)
     running.check()
-    output.print(f"Comparing {len(pairs)} requests with and without the service …")
-    result.times = await measure(running.url, running.baseline_url, iter(pairs))
-    running.check()
+    if running.baseline_url:
+        output.print(f"Comparing {len(pairs)} requests with and without the service …")
+        result.times = await measure(running.url, running.baseline_url, iter(pairs))
+        running.check()
     return result
 
 

@@ -7,8 +7,9 @@ may begin mid-way (Envoy's local replies), end anywhere (the client left), or re
           └─ decided by the headers alone, or the answer is not wanted ─────────────────────▶ DONE
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
+
+import msgspec
 
 from extproc.routing.request import flawed, is_inference, read_request
 from extproc.routing.response import ReadOutcome, UsageReader, readable
@@ -42,8 +43,7 @@ class Action(Enum):
     """Show the response body chunk by chunk as it passes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """The answer to one event."""
 
     action: Action
@@ -53,8 +53,7 @@ class Reply:
     """Nothing more is wanted: the stream to Envoy may end."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
     """What request headers say, as far as it matters here."""
 
     method: str = ""
@@ -63,8 +62,7 @@ class RequestHead:
     content_encoding: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     """What response headers say, as far as it matters here."""
 
     status: int = 0
@@ -72,8 +70,7 @@ class ResponseHead:
     content_encoding: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an exchange came to."""
 
     decision: Decision | None

@@ -93,7 +93,7 @@ def _facts(api: _Api, parsed: Sampling, prompt: Prompt) -> RequestFacts:
         message_count=prompt.message_count,
         tool_count=prompt.tool_count,
         prompt_count=prompt.prompt_count,
-        sequences=prompt.prompt_count * max(1, _count(parsed.n) or 0),
+        sequences=prompt.prompt_count * (_count(parsed.n) or 1),
         output_tokens=api.output(parsed),
         prompt_cap_tokens=_prompt_cap(parsed.truncate_prompt_tokens),
         model=(parsed.model or "")[:_MODEL_CHARS],

@@ -170,6 +170,7 @@ PROMPT_FORMS: list[tuple[Any, Prompt]] = [
     ([1, 2, 3], Prompt(token_ids=3)),
     ([[1, 2], [3, 4, 5], []], Prompt(token_ids=3, prompt_count=3)),
     (["abc", [1, 2]], Prompt(pieces=["abc"], text_bytes=3, token_ids=2, prompt_count=2)),
+    (["abc", 1, 2], Prompt(pieces=["abc"], text_bytes=3, token_ids=2, prompt_count=2)),
     ([], Prompt()),
 ]
 

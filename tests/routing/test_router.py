@@ -1,10 +1,10 @@
 import random
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from extproc.routing.budget import BudgetRules
 from extproc.routing.estimators import EmaEstimator, EmaRules, FixedRatioEstimator

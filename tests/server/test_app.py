@@ -7,6 +7,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -48,7 +49,8 @@ def service(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, int]]
 
 def health_of(channel: grpc.Channel, name: str) -> int:
     """What the health service says of one name."""
-    return health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name)).status
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    return int(stub.Check(health_pb2.HealthCheckRequest(service=name)).status)
 
 
 def open_stream(channel: grpc.Channel, messages: Iterator[ProcessingRequest]) -> Iterator[ProcessingResponse]:
