@@ -77,12 +77,12 @@ def _classify_script(raw: bytes) -> Category:
 
 def _classify_latin(raw: bytes) -> Category:
     digits, spaces = _share(raw, _DIGITS), _share(raw, _SPACES)
+    if digits <= _DENSE_DIGITS and _share(raw, _JSON_MARKS) > _JSON_SHARE:
+        return Category.JSON
     if digits > _DENSE_DIGITS or (spaces < _BLOB_SPACES and digits > _BLOB_DIGITS):
         return Category.DENSE
     if digits > _LOG_DIGITS:
         return Category.LOGS
-    if _share(raw, _JSON_MARKS) > _JSON_SHARE:
-        return Category.JSON
     return Category.CODE if _share(raw, _CODE_MARKS) > _CODE_SHARE else Category.PROSE
 
 

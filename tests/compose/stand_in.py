@@ -97,7 +97,9 @@ def _import(root: Path, image: str, environment: dict[str, str]) -> None:
 
 def _copy_libraries(programs: Iterable[Path], root: Path) -> None:
     """The shared libraries that these load, where the dynamic linker looks for them."""
-    listed = subprocess.run(["ldd", *programs], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    listed = subprocess.run(
+        ["ldd", *programs], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+    )
     words = {word for line in listed.stdout.splitlines() for word in line.split() if word.startswith("/")}
     libraries = {Path(word) for word in words if ".so" in word and not word.endswith(":")}
     libc = next(path for path in libraries if path.name.startswith("libc.so"))

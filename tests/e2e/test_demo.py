@@ -42,6 +42,19 @@ def test_json_summary() -> None:
     assert summary["added_latency_ms"].keys() == {"p50", "p99"}
 
 
+@pytest.mark.timeout(300)
+def test_every_ratio_converges_to_the_truth() -> None:
+    """After the default demo every category has 200 answers behind it and lies within 5 % of the mock's tokenizer."""
+    done = subprocess.run([*DEMO, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert len(summary["ratios"]) == 9
+    for category, ratio in summary["ratios"].items():
+        assert ratio["samples"] >= 200, category
+        assert ratio["learned"] == pytest.approx(ratio["true"], rel=0.05), category
+    assert summary["failed"] == summary["misrouted"]["under"] == 0
+
+
 def test_bodies_from_a_file(tmp_path: Path) -> None:
     """Bodies of a file are sent instead of the corpus, whichever form its lines have."""
     body = {"model": "any", "messages": [{"role": "user", "content": "Well met. " * 100}], "max_tokens": 8}

@@ -117,8 +117,9 @@ def test_draining_sends_requests_long_without_loss(stage_factory: Factory) -> No
     assert tally.pools["long"] > 0
 
 
-def test_killing_the_service_in_mid_stream_leaves_the_stream_whole(stage_factory: Factory) -> None:
-    """An answer that was being read reaches its client to the end when the reader dies."""
+@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP])
+def test_losing_the_service_in_mid_stream_leaves_the_stream_whole(stage_factory: Factory, fate: signal.Signals) -> None:
+    """An answer that was being read reaches its client to the end when the reader dies or hangs."""
     body = SMALL | {"max_tokens": 20, "min_tokens": 20, "ignore_eos": True, "stream": True}
     body["messages"] = [{"role": "user", "content": "hello " * 200}]
     body["stream_options"] = {"include_usage": True}
@@ -132,7 +133,7 @@ def test_killing_the_service_in_mid_stream_leaves_the_stream_whole(stage_factory
                 lines.append(line)
                 if len(lines) == 8:
                     assert stage.service.metric("dualpool_observing") == 1
-                    stage.service.kill()
+                    stage.service.running.process.send_signal(fate)
     events = [line for line in lines if line.startswith("data: ")]
     assert events[-1] == "data: [DONE]"
     assert json.loads(events[-2].removeprefix("data: "))["usage"]["completion_tokens"] == 20
