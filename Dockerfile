@@ -1,42 +1,36 @@
-# Two images: `service`, what an Envoy asks, with the core dependencies alone; `demo`, the same command with the mock
-# vLLM and the traffic generator.
+# Two images: `service`, what an Envoy asks, with the core dependencies alone; `demo`, the same with the mock vLLM and the
+# traffic generator on top.
 #
 #   docker build --target service --tag dualpool .
 #
-# Plain instructions only, so that the classic builder, BuildKit and others build it alike.
+# Plain instructions only: the classic builder, BuildKit and others build it alike.
 
-# Any image with Python 3.11 or later as `python`, and pip; name a mirror's here.
+# Any image with pip and Python 3.11 or later as `python`: name your mirror's here.
 ARG PYTHON_IMAGE=python:3.12-slim
 
 
-FROM ${PYTHON_IMAGE} AS build-service
+FROM ${PYTHON_IMAGE} AS wheel
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml README.md ./
 COPY extproc extproc
-# pip stays outside the environment that is copied on.
-RUN python -m venv --without-pip /opt/dualpool \
-    && python -m pip --python /opt/dualpool/bin/python install --no-cache-dir --constraint constraints.txt .
-
-FROM build-service AS build-demo
-RUN python -m pip --python /opt/dualpool/bin/python install --no-cache-dir --constraint constraints.txt '.[mock,demo]'
+RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /dist .
 
 
-FROM ${PYTHON_IMAGE} AS runtime
-ENV PATH=/opt/dualpool/bin:$PATH \
-    PYTHONUNBUFFERED=1
-# A number, so that Kubernetes can check runAsNonRoot. Nothing in the image belongs to it: it writes nothing.
+FROM ${PYTHON_IMAGE} AS service
+COPY --from=wheel /dist /dist
+COPY constraints.txt /dist/
+RUN python -m pip install --no-cache-dir --root-user-action ignore --constraint /dist/constraints.txt /dist/*.whl
+# The command's own default, loopback, could not be reached from outside the container.
+ENV DUALPOOL_LISTEN=0.0.0.0:50051 DUALPOOL_METRICS_LISTEN=0.0.0.0:9464
+# A number, so that Kubernetes can check runAsNonRoot. It owns nothing in the image: nothing is ever written.
 USER 65532:65532
 ENTRYPOINT ["dualpool"]
-
-FROM runtime AS demo
-COPY --from=build-demo /opt/dualpool /opt/dualpool
-CMD ["--help"]
-
-# Last, so that it is what a build without --target makes.
-FROM runtime AS service
-COPY --from=build-service /opt/dualpool /opt/dualpool
-# Loopback, the command's own default, would be unreachable from outside the container.
-ENV DUALPOOL_LISTEN=0.0.0.0:50051 \
-    DUALPOOL_METRICS_LISTEN=0.0.0.0:9464
 EXPOSE 50051 9464
 CMD ["serve"]
+
+
+FROM service AS demo
+USER 0:0
+# dualpool itself is installed; this adds what its extras need.
+RUN python -m pip install --no-cache-dir --root-user-action ignore --constraint /dist/constraints.txt 'dualpool[demo]'
+USER 65532:65532

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     """The largest budget (prompt + output) the short pool takes; at most the short pool's `max_model_len`."""
     undeclared_output: PositiveInt | Literal["long"] = "long"
     """Output reserved where a chat names no limit: tokens, or `long` to send such requests to the long pool."""
-    observe_share: Share = 0.05
+    observe_share: Share = 0.02
     """Share of answers that is read for usage once a category is learned."""
     learning_samples: Annotated[int, Field(ge=0)] = 100
     """Answers per model and category until which every answer is read."""

@@ -15,8 +15,8 @@ from extproc.routing.values import Pool
 from extproc.server import wire
 from extproc.server.app import READINESS, SERVER_OPTIONS
 
-_ASK_BODY = wire.canned("request_headers", Action.ASK_BODY)
-_ROUTE = wire.canned_route("request_body", Pool.LONG)
+_ASK_BODY = wire.CANNED["request_headers", Action.ASK_BODY]
+_ROUTE = wire.CANNED_ROUTES["request_body", Pool.LONG]
 
 
 async def serve_floor(listen: str) -> None:

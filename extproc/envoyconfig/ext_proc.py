@@ -27,9 +27,7 @@ FORWARDED_HEADERS: Final = (
     "content-type",
     "content-length",
     "content-encoding",
-    "transfer-encoding",
     "traceparent",
-    "x-request-id",
 )
 """All the service sees of a request or a response beside its body."""
 

@@ -27,17 +27,15 @@ def budget_of(facts: RequestFacts, estimate: Estimate, rules: BudgetRules) -> Bu
 
     A ratio of text says nothing of messages without text, so the framing of all messages is the least with margin.
     """
-    certain = certain_prompt_tokens(facts, rules)
-    framing = rules.template_tokens_per_message * facts.message_count
-    mean = max(facts.token_ids, min(estimate.mean_tokens, certain))
-    conservative = max(facts.token_ids, framing, min(estimate.conservative_tokens, certain))
-    cap = facts.prompt_cap_tokens
-    output = rules.undeclared_output_tokens if facts.output_tokens is None else facts.output_tokens
+    least = max(facts.token_ids, rules.template_tokens_per_message * facts.message_count)
+    most = max(facts.token_ids, certain_prompt_tokens(facts, rules))
+    if facts.prompt_cap_tokens is not None:
+        most = min(most, facts.prompt_cap_tokens)
     return Budget(
-        prompt_tokens=_capped(conservative, cap),
-        mean_prompt_tokens=_capped(mean, cap),
-        certain_prompt_tokens=_capped(max(facts.token_ids, certain), cap),
-        output_tokens=output,
+        prompt_tokens=min(most, max(least, estimate.conservative_tokens)),
+        mean_prompt_tokens=min(most, max(facts.token_ids, estimate.mean_tokens)),
+        certain_prompt_tokens=most,
+        output_tokens=rules.undeclared_output_tokens if facts.output_tokens is None else facts.output_tokens,
         calibrated=estimate.calibrated or not facts.text_bytes,
     )
 
@@ -53,7 +51,3 @@ def certain_prompt_tokens(facts: RequestFacts, rules: BudgetRules) -> int:
         return 0
     framing = rules.template_tokens + rules.template_tokens_per_message * facts.message_count
     return facts.text_bytes + facts.structure_bytes + framing + rules.template_tokens_per_tool * facts.tool_count
-
-
-def _capped(tokens: int, cap: int | None) -> int:
-    return tokens if cap is None else min(tokens, cap)

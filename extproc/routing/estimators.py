@@ -17,8 +17,8 @@ MAX_BYTES_PER_TOKEN = 64.0
 """Bound on one observation. Runs of white space reach such values, text does not (6.5 measured at most)."""
 MAX_RATIOS = 512
 """Bound on learned ratios (models × categories); past it a model shares the ratios of all models."""
-ALL_MODELS = ""
-"""The key under which every model's answers are learned together."""
+ALL_MODELS = "*"
+"""The key under which the answers of models that found no place of their own are learned together."""
 
 
 class Estimator(Protocol):

@@ -7,7 +7,7 @@ may begin mid-way (Envoy's local replies), end anywhere (the client left), or re
           └─ decided by the headers alone, or the answer is not wanted ─────────────────────▶ DONE
 """
 
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 
 import msgspec
 
@@ -28,7 +28,7 @@ def certain_long_bytes(threshold_tokens: int) -> int:
     return MAX_PLAUSIBLE_BYTES_PER_TOKEN * threshold_tokens
 
 
-class Action(Enum):
+class Action(IntEnum):
     """What Envoy should do next."""
 
     PASS = auto()
@@ -58,7 +58,8 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
 
     method: str = ""
     path: str = ""
-    content_length: int | None = None
+    content_length: int = 0
+    """0 where the client declares none."""
     content_encoding: str = ""
 
 
@@ -99,12 +100,12 @@ _HTTP_OK = 200
 class Exchange:
     """Turns events into replies. One per stream; not thread-safe."""
 
-    __slots__ = ("_closed", "_decision", "_draw", "_head", "_reader", "_router", "_state")
+    __slots__ = ("_closed", "_decision", "_draw", "_path", "_reader", "_router", "_state")
 
     def __init__(self, router: Router, *, draw: float) -> None:
         self._router = router
         self._draw = draw
-        self._head = RequestHead()
+        self._path = ""
         self._state = _State.START
         self._decision: Decision | None = None
         self._reader: UsageReader | None = None
@@ -118,9 +119,9 @@ class Exchange:
             return self._route(self._router.route(flawed(Flaw.NOT_INFERENCE), draw=self._draw))
         if head.content_encoding not in ("", "identity"):
             return self._route(self._router.route(flawed(Flaw.COMPRESSED), draw=self._draw))
-        if (head.content_length or 0) > certain_long_bytes(self._router.threshold_tokens):
+        if head.content_length > certain_long_bytes(self._router.threshold_tokens):
             return self._route(self._router.route_oversized())
-        self._head = head
+        self._path = head.path
         self._state = _State.AWAIT_BODY
         return _ASK_BODY
 
@@ -128,7 +129,7 @@ class Exchange:
         """The body came, or its beginning where Envoy's buffer was too small for it: decide."""
         if self._state is not _State.AWAIT_BODY:
             return self._pass()
-        facts = read_request(self._head.path, body) if end_of_stream else flawed(Flaw.BODY_INCOMPLETE)
+        facts = read_request(self._path, body) if end_of_stream else flawed(Flaw.BODY_INCOMPLETE)
         return self._route(self._router.route(facts, draw=self._draw))
 
     def response_headers(self, head: ResponseHead, *, end_of_stream: bool) -> Reply:

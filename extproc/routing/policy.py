@@ -38,24 +38,22 @@ class TokenBudgetPolicy:
     def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:
         """Certain cases first, then the estimate, if it is calibrated."""
         if budget is None:
-            return _long(_FLAW_REASONS[facts.flaw or Flaw.UNREADABLE], Provenance.FALLBACK)
+            return _FLAWED[facts.flaw or Flaw.UNREADABLE]
         if budget.output_tokens is None:
-            return _long(Reason.OUTPUT_UNDECLARED, Provenance.FALLBACK)
+            return _OUTPUT_UNDECLARED
         return self._compare(facts, budget, budget.output_tokens)
 
     def _compare(self, facts: RequestFacts, budget: Budget, output_tokens: int) -> Verdict:
         room = self.threshold_tokens - output_tokens
         if room <= 0:
-            return _long(Reason.OUTPUT_EXCEEDS, Provenance.CERTAIN)
+            return _OUTPUT_EXCEEDS
         if budget.certain_prompt_tokens <= room:
-            return _short(Reason.FITS_WHATEVER_TOKENIZER, Provenance.CERTAIN)
+            return _FITS_WHATEVER_TOKENIZER
         if _capped_ids(facts) > room:
-            return _long(Reason.EXCEEDS, Provenance.CERTAIN)
+            return _EXCEEDS_FOR_CERTAIN
         if not budget.calibrated:
-            return _long(Reason.ESTIMATOR_COLD, Provenance.COLD)
-        if budget.prompt_tokens <= room:
-            return _short(Reason.FITS, Provenance.CALIBRATED)
-        return _long(Reason.EXCEEDS, Provenance.CALIBRATED)
+            return _ESTIMATOR_COLD
+        return _FITS if budget.prompt_tokens <= room else _EXCEEDS
 
 
 class SinglePoolPolicy:
@@ -66,7 +64,7 @@ class SinglePoolPolicy:
 
     def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:  # noqa: ARG002 - it looks at nothing
         """Long."""
-        return _long(Reason.SINGLE_POOL, Provenance.CERTAIN)
+        return _SINGLE_POOL
 
 
 def judge(pool: Pool, true_total_tokens: int, threshold_tokens: int) -> Misroute | None:
@@ -83,12 +81,12 @@ def _capped_ids(facts: RequestFacts) -> int:
     return facts.token_ids if cap is None else min(facts.token_ids, cap)
 
 
-def _short(reason: Reason, provenance: Provenance) -> Verdict:
-    return Verdict(Pool.SHORT, reason, provenance)
-
-
-def _long(reason: Reason, provenance: Provenance) -> Verdict:
-    return Verdict(Pool.LONG, reason, provenance)
-
-
-_FLAW_REASONS = {flaw: Reason(flaw.value) for flaw in Flaw}
+_FITS_WHATEVER_TOKENIZER = Verdict(Pool.SHORT, Reason.FITS_WHATEVER_TOKENIZER, Provenance.CERTAIN)
+_FITS = Verdict(Pool.SHORT, Reason.FITS, Provenance.CALIBRATED)
+_EXCEEDS = Verdict(Pool.LONG, Reason.EXCEEDS, Provenance.CALIBRATED)
+_EXCEEDS_FOR_CERTAIN = Verdict(Pool.LONG, Reason.EXCEEDS, Provenance.CERTAIN)
+_OUTPUT_EXCEEDS = Verdict(Pool.LONG, Reason.OUTPUT_EXCEEDS, Provenance.CERTAIN)
+_OUTPUT_UNDECLARED = Verdict(Pool.LONG, Reason.OUTPUT_UNDECLARED, Provenance.FALLBACK)
+_ESTIMATOR_COLD = Verdict(Pool.LONG, Reason.ESTIMATOR_COLD, Provenance.COLD)
+_SINGLE_POOL = Verdict(Pool.LONG, Reason.SINGLE_POOL, Provenance.CERTAIN)
+_FLAWED = {flaw: Verdict(Pool.LONG, Reason(flaw.value), Provenance.FALLBACK) for flaw in Flaw}

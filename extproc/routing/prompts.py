@@ -72,23 +72,23 @@ class Prompt:
                 self.pieces.append(text)
                 self.text_bytes += utf8_bytes(text)
 
-    def add_reasoning(self, text: str | None) -> None:
+    def add_reasoning(self, text: str) -> None:
         """Take in what the model thought in an earlier turn: most templates drop it, some keep the last."""
         self.add_text(text)
-        self.doubtful_bytes += utf8_bytes(text or "")
+        self.doubtful_bytes += utf8_bytes(text)
 
     def add_structure(self, raw: msgspec.Raw, *, doubtful: bool = False) -> None:
         """Take in a JSON value that every template renders into the prompt, or only some do."""
-        if raw != NULL:
-            json_bytes = _json_bytes(raw)
-            self.structure_bytes += json_bytes
-            self.text_bytes += json_bytes
-            self.doubtful_bytes += doubtful * json_bytes
+        json_bytes = _json_bytes(raw)
+        self.structure_bytes += json_bytes
+        self.text_bytes += json_bytes
+        self.doubtful_bytes += doubtful * json_bytes
 
     def add_tools(self, tools: msgspec.Raw) -> None:
         """Take in tool definitions."""
-        self.tool_count += len(_tool_heads.decode(tools) or ())
-        self.add_structure(tools)
+        if tools != NULL:
+            self.tool_count += len(_tool_heads.decode(tools) or ())
+            self.add_structure(tools)
 
 
 def utf8_bytes(text: str) -> int:
@@ -111,9 +111,9 @@ def gather_chat(body: ChatBody) -> Prompt:
     prompt = Prompt()
     _add_messages(prompt, body.messages)
     prompt.add_tools(body.tools)
-    prompt.add_structure(body.documents, doubtful=True)
-    prompt.add_structure(body.response_format, doubtful=True)
-    prompt.add_structure(body.chat_template_kwargs, doubtful=True)
+    for raw in (body.documents, body.response_format, body.chat_template_kwargs):
+        if raw != NULL:
+            prompt.add_structure(raw, doubtful=True)
     return prompt
 
 
@@ -140,7 +140,8 @@ def gather_responses(body: ResponsesBody) -> Prompt:
     else:
         _add_messages(prompt, body.input)
     prompt.add_tools(body.tools)
-    prompt.add_structure(body.text, doubtful=True)
+    if body.text != NULL:
+        prompt.add_structure(body.text, doubtful=True)
     return prompt
 
 
@@ -212,12 +213,15 @@ def _add_message(prompt: Prompt, message: Message) -> None:
     if message.type not in _TEXT_ITEMS:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     prompt.message_count += 1
-    _add_content(prompt, message.content)
-    _add_content(prompt, message.output)
-    _add_content(prompt, message.summary)
+    for content in (message.content, message.output, message.summary):
+        if content is not None:
+            _add_content(prompt, content)
     prompt.add_text(message.name, message.arguments, message.input)
-    prompt.add_reasoning(message.reasoning_content or message.reasoning)
-    prompt.add_structure(message.tool_calls)
+    reasoning = message.reasoning_content or message.reasoning
+    if reasoning:
+        prompt.add_reasoning(reasoning)
+    if message.tool_calls != NULL:
+        prompt.add_structure(message.tool_calls)
 
 
 def _add_content(prompt: Prompt, content: str | list[Part | str] | None) -> None:
@@ -235,12 +239,14 @@ def _add_part(prompt: Prompt, part: Part) -> None:
     """A part that shows no text is media: its bytes say nothing about its tokens."""
     if part.type in _TOOL_PARTS:
         prompt.add_text(part.name)
-        prompt.add_structure(part.input)
+        if part.input != NULL:
+            prompt.add_structure(part.input)
         _add_content(prompt, part.content)
     elif part.type not in _TEXT_PARTS or (part.text, part.refusal, part.thinking) == (None, None, None):
         raise NotInBody(Flaw.MEDIA)
     prompt.add_text(part.text, part.refusal)
-    prompt.add_reasoning(part.thinking)
+    if part.thinking:
+        prompt.add_reasoning(part.thinking)
 
 
 def _refuse_server_tools(tools: msgspec.Raw) -> None:

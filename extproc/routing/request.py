@@ -5,6 +5,7 @@ compressed or incomplete bodies. vLLM would answer most of these with 400; letti
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -35,6 +36,8 @@ COMPLETION_OUTPUT_TOKENS = 16
 """vLLM's default `max_tokens` on /v1/completions, OpenAI's legacy default."""
 _LEARNABLE_BYTES = 512
 """Below this the chat template outweighs the text, and bytes per token say nothing about it."""
+_PATHS = 256
+"""Bound on remembered paths; a client that invents more pays for reading them anew."""
 _MODEL_CHARS = 128
 """A model's name keys what is learned for it, so its length is bounded; real names stay well below."""
 _COUNT_MAX = 2**31 - 1
@@ -85,6 +88,7 @@ def flawed(flaw: Flaw) -> RequestFacts:
 def _facts(api: _Api, parsed: Sampling, prompt: Prompt) -> RequestFacts:
     if parsed.kv_transfer_params != NULL:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
+    cap = parsed.truncate_prompt_tokens
     return RequestFacts(
         text_bytes=prompt.text_bytes,
         structure_bytes=prompt.structure_bytes,
@@ -93,13 +97,13 @@ def _facts(api: _Api, parsed: Sampling, prompt: Prompt) -> RequestFacts:
         message_count=prompt.message_count,
         tool_count=prompt.tool_count,
         prompt_count=prompt.prompt_count,
-        sequences=prompt.prompt_count * (_count(parsed.n) or 1),
+        sequences=prompt.prompt_count * (1 if parsed.n is None else _count(parsed.n) or 1),
         output_tokens=api.output(parsed),
-        prompt_cap_tokens=_prompt_cap(parsed.truncate_prompt_tokens),
+        prompt_cap_tokens=None if cap is None else _prompt_cap(cap),
         model=(parsed.model or "")[:_MODEL_CHARS],
         category=_category(prompt),
-        usage_expected=_usage_expected(api, parsed),
-        teaches=not _truncates(parsed) and _teaches(prompt),
+        usage_expected=not parsed.stream or _stream_carries_usage(api, parsed),
+        teaches=cap is None and parsed.truncation != "auto" and _teaches(prompt),
     )
 
 
@@ -109,13 +113,11 @@ def _category(prompt: Prompt) -> Category:
     return classify(sample(prompt.pieces))
 
 
-def _truncates(parsed: Sampling) -> bool:
-    """The server may cut the prompt, and count what is left."""
-    return parsed.truncate_prompt_tokens is not None or parsed.truncation == "auto"
-
-
 def _teaches(prompt: Prompt) -> bool:
-    """A mixture of prose and tool schemas would distort the ratio of either; a tiny prompt is mostly template."""
+    """A mixture of prose and tool schemas would distort the ratio of either; a tiny prompt is mostly template.
+
+    Nor does a prompt teach that the server may cut: it counts what is left.
+    """
     text_bytes = prompt.text_bytes + prompt.other_text_bytes
     if prompt.token_ids or text_bytes < _LEARNABLE_BYTES * prompt.prompt_count:
         return False
@@ -124,10 +126,9 @@ def _teaches(prompt: Prompt) -> bool:
     return not mixed and prompt.doubtful_bytes <= negligible_bytes
 
 
-def _usage_expected(api: _Api, parsed: Sampling) -> bool:
+def _stream_carries_usage(api: _Api, parsed: Sampling) -> bool:
     """A chat stream carries usage only where the client asked for it."""
-    asked = parsed.stream_options is not None and bool(parsed.stream_options.include_usage)
-    return not parsed.stream or api.streams_usage or asked
+    return api.streams_usage or (parsed.stream_options is not None and bool(parsed.stream_options.include_usage))
 
 
 def _prompt_cap(value: Number) -> int | None:
@@ -167,8 +168,9 @@ def _no_output(_body: PoolingBody) -> int | None:
     return 0
 
 
+@lru_cache(maxsize=_PATHS)
 def _api_for(path: str) -> _Api | None:
-    """Gateways put prefixes before /v1, so only the end of the path counts."""
+    """Gateways put prefixes before /v1, so only the end of the path counts. Remembered: it is asked twice a request."""
     bare = path.partition("?")[0].rstrip("/")
     parent, _, name = bare.rpartition("/")
     if name == "completions" and parent.endswith("/chat"):

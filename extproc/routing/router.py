@@ -25,7 +25,7 @@ from extproc.routing.values import (
 class ObserveRules:
     """Which answers are read."""
 
-    share: float = 0.05
+    share: float = 0.02
     """Of the requests whose category is learned already."""
     max_in_flight: int = 256
     """Answers read at the same time. Each holds a gRPC stream for as long as the model writes, up to an hour."""
@@ -69,7 +69,9 @@ class Router:
             facts: what the request says.
             draw: uniform in [0, 1); whether it falls below the observed share decides if the answer is read.
         """
-        budget = self._budget(facts)
+        budget = None
+        if facts.flaw is None:
+            budget = budget_of(facts, self._estimator.estimate(facts), self._budget_rules)
         verdict = self._policy.choose(facts, budget)
         observe = self._wants_answer(facts, draw)
         self._observing += observe
@@ -95,11 +97,6 @@ class Router:
             learned=self._estimator.learn(decision.facts, usage),
             misroute=misroute,
         )
-
-    def _budget(self, facts: RequestFacts) -> Budget | None:
-        if facts.flaw is not None:
-            return None
-        return budget_of(facts, self._estimator.estimate(facts), self._budget_rules)
 
     def _wants_answer(self, facts: RequestFacts, draw: float) -> bool:
         if not (facts.teaches and facts.usage_expected):

@@ -81,7 +81,12 @@ def answer(exchange: Exchange, message: ProcessingRequest, *, explain: bool) -> 
     if phase is None:
         return b"", True
     reply = _event(exchange, phase, message)
-    return _encode(phase, reply, explain=explain), reply.last
+    decision = reply.decision
+    if decision is None:
+        return CANNED[phase, reply.action], reply.last
+    if explain:
+        return _message(phase, _routing(explained(decision))).SerializeToString(), reply.last
+    return CANNED_ROUTES[phase, decision.pool], reply.last
 
 
 def _event(exchange: Exchange, phase: str, message: ProcessingRequest) -> Reply:
@@ -100,18 +105,19 @@ def _event(exchange: Exchange, phase: str, message: ProcessingRequest) -> Reply:
 
 def _request_head(headers: HeaderMap) -> RequestHead:
     values = _by_name(headers)
+    length, encoding = values.get("content-length"), values.get("content-encoding")
     return RequestHead(
         method=values.get(":method", ""),
         path=values.get(":path", ""),
-        content_length=_length(values.get("content-length", "")),
-        content_encoding=values.get("content-encoding", "").strip().lower(),
+        content_length=_number(length) if length else 0,
+        content_encoding=encoding.strip().lower() if encoding else "",
     )
 
 
 def _response_head(headers: HeaderMap) -> ResponseHead:
     values = _by_name(headers)
     return ResponseHead(
-        status=_length(values.get(":status", "")) or 0,
+        status=_number(values.get(":status", "")),
         content_type=values.get("content-type", "").strip().lower(),
         content_encoding=values.get("content-encoding", "").strip().lower(),
     )
@@ -122,28 +128,9 @@ def _by_name(headers: HeaderMap) -> dict[str, str]:
     return {header.key: header.raw_value.decode("latin-1") or header.value for header in headers.headers}
 
 
-def _length(text: str) -> int | None:
-    """A count of up to 18 ASCII digits, else None."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None  # noqa: PLR2004 - fits 64 bits
-
-
-def _encode(phase: str, reply: Reply, *, explain: bool) -> bytes:
-    decision = reply.decision
-    if decision is None:
-        return canned(phase, reply.action)
-    if explain:
-        return _message(phase, _routing(explained(decision))).SerializeToString()
-    return canned_route(phase, decision.pool)
-
-
-def canned(phase: str, action: Action) -> bytes:
-    """A reply that needs no decision."""
-    return _CANNED[phase, action]
-
-
-def canned_route(phase: str, pool: Pool) -> bytes:
-    """A reply that routes by the pool alone."""
-    return _CANNED_ROUTES[phase, pool]
+def _number(text: str) -> int:
+    """A number of up to 18 ASCII digits; 0 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004 - fits 64 bits
 
 
 def explained(decision: Decision) -> dict[str, str]:
@@ -202,9 +189,11 @@ def _canned() -> dict[tuple[str, Action], bytes]:
     return {key: message.SerializeToString() for key, message in replies.items()}
 
 
-_CANNED = _canned()
-_CANNED_ROUTES = {
+CANNED = _canned()
+"""Replies that need no decision, by phase and action."""
+CANNED_ROUTES = {
     (phase, pool): _message(phase, _routing({POOL_HEADER: pool.value})).SerializeToString()
     for phase in ("request_headers", "request_body")
     for pool in Pool
 }
+"""Replies that route by the pool alone, by phase and pool."""

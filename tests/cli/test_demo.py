@@ -21,6 +21,14 @@ def test_envoy_that_is_no_file(tmp_path: Path) -> None:
         CliRunner().invoke(app, ["demo", "--envoy", str(tmp_path)], catch_exceptions=False)
 
 
+@pytest.mark.parametrize("other", [["--keep"], ["--port", "10000"], ["--envoy", "envoy"]])
+def test_url_starts_nothing(other: list[str]) -> None:
+    """What concerns starting a deployment is refused where one is to be driven that runs already."""
+    shown = CliRunner().invoke(app, ["demo", "--url", "http://127.0.0.1:10000", *other])
+    assert shown.exit_code == 2
+    assert "--url" in shown.output
+
+
 def test_bodies_that_are_none(tmp_path: Path) -> None:
     """A file of something else is refused before anything is started."""
     path = tmp_path / "bodies.jsonl"

@@ -84,8 +84,10 @@ def _root(image: str, **environment: str) -> Iterator[Path]:
 
 
 def _import(root: Path, image: str, environment: dict[str, str]) -> None:
-    """The label passes on to what is built on the image, so that all of it can be found and removed."""
-    changes = [f"LABEL {NAME}={image.partition(':')[0]}", "ENV PATH=/usr/local/bin:/usr/bin"]
+    """In place of older ones. What is built on it inherits the label, so that all of it can be found and removed."""
+    repository = image.partition(":")[0]
+    _remove(repository)
+    changes = [f"LABEL {NAME}={repository}", "ENV PATH=/usr/local/bin:/usr/bin"]
     changes += [f"ENV {name}={value}" for name, value in environment.items()]
     flags = [flag for change in changes for flag in ("--change", change)]
     pack = ["tar", "--create", "--owner=0", "--group=0", "--numeric-owner", "--directory", str(root), "."]
@@ -136,6 +138,13 @@ def _tag(*made_of: Path) -> str:
     for path in (Path(__file__), *made_of):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _remove(repository: str) -> None:
+    """An image in use stays."""
+    listed = subprocess.run(["docker", "images", "--quiet", repository], stdout=subprocess.PIPE, text=True, check=True)
+    for image in listed.stdout.split():
+        subprocess.run(["docker", "image", "rm", image], capture_output=True, check=False)
 
 
 def _exists(image: str) -> bool:

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from extproc.demo.fleet import Fleet
+from extproc.demo.fleet import Fleet, fleet_at
 from extproc.demo.processes import ChildFailedError, child, free_ports
+from extproc.routing.values import Pool
 
 SERVER = """
 import http.server, sys, threading
@@ -29,3 +30,11 @@ def test_part_that_ends_early_is_named(tmp_path: Path) -> None:
         assert running.ended() is printer
         with pytest.raises(ChildFailedError, match=r"printer ended with status 1:[\s\S]*out of paper"):
             running.check()
+
+
+def test_deployment_of_somebody_else_is_only_reached() -> None:
+    """It has no part to watch and no second listener; the long pool is asked through Envoy."""
+    there = fleet_at("http://envoy:10000", "http://extproc:9464/metrics")
+    assert there.ended() is None
+    assert there.baseline_url == ""
+    assert there.pool_urls[Pool.LONG] == there.url == "http://envoy:10000"

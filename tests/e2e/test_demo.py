@@ -4,7 +4,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -53,6 +56,18 @@ def test_every_ratio_converges_to_the_truth() -> None:
         assert ratio["samples"] >= 200, category
         assert ratio["learned"] == pytest.approx(ratio["true"], rel=0.05), category
     assert summary["failed"] == summary["misrouted"]["under"] == 0
+
+
+def test_deployment_that_runs_already(stage_factory: Callable[..., AbstractContextManager[Any]]) -> None:
+    """With a URL the demo starts nothing of its own, and shows what that deployment routed and learned."""
+    with stage_factory() as stage:
+        at = ["--url", stage.url, "--metrics-url", f"http://{stage.service.metrics}/metrics"]
+        done = subprocess.run([*DEMO, "--json", "--requests", "60", *at], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["requests"], summary["failed"], summary["latency_ms"]) == (60, 0, {"pairs": 0})
+    assert min(summary["routed"].values()) > 0
+    assert summary["ratios"]["prose"]["samples"] > 0
 
 
 def test_bodies_from_a_file(tmp_path: Path) -> None:
