@@ -21,7 +21,7 @@ COPY --from=wheel /dist /dist
 COPY constraints.txt /dist/
 RUN python -m pip install --no-cache-dir --root-user-action ignore --constraint /dist/constraints.txt /dist/*.whl
 # The command's own default, loopback, could not be reached from outside the container.
-ENV DUALPOOL_LISTEN=0.0.0.0:50051 DUALPOOL_METRICS_LISTEN=0.0.0.0:9464
+ENV DUALPOOL_LISTEN=0.0.0.0:50051 DUALPOOL_METRICS_LISTEN=0.0.0.0:9464 PYTHONUNBUFFERED=1
 # A number, so that Kubernetes can check runAsNonRoot. It owns nothing in the image: nothing is ever written.
 USER 65532:65532
 ENTRYPOINT ["dualpool"]

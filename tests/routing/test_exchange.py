@@ -121,7 +121,6 @@ def test_what_the_headers_decide_needs_no_body(head: RequestHead, *, end_of_stre
     "head",
     [
         RequestHead("POST", "/v1/completions", 0),
-        RequestHead("POST", "/v1/completions", 0),
         RequestHead("POST", "/v1/completions", 24 * 8192),
         RequestHead("POST", "/v1/completions", 10, "identity"),
     ],
