@@ -1,5 +1,5 @@
-# Two images: `service`, what an Envoy asks, with the core dependencies alone; `demo`, the same with the mock vLLM and the
-# traffic generator on top.
+# Two images: `service`, what an Envoy asks, with the core dependencies alone; `demo`, the same with the mock vLLM and
+# the traffic generator on top.
 #
 #   docker build --target service --tag dualpool .
 #

@@ -1,4 +1,4 @@
-"""The containers: what the files promise, and the whole stack run for real where a Docker Engine answers."""
+"""The containers, built and run for real where a Docker Engine answers."""
 
 import contextlib
 import json
@@ -17,88 +17,13 @@ import httpx
 import pytest
 import yaml
 
-from extproc.settings import Settings
-
 ROOT = Path(__file__).parents[2]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-DOCKERFILE = (ROOT / "Dockerfile").read_text()
+FILE = (ROOT / "docker-compose.yaml").read_text()
+RUNNING = tuple(name for name, service in yaml.safe_load(FILE)["services"].items() if "profiles" not in service)
 REQUESTS = 90
 """Of the load generator: ten of each kind of text."""
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_service_is_locked_down(name: str) -> None:
-    """Each service runs as a numbered user other than root, writes nowhere, has no capabilities and gains none."""
-    service = SERVICES[name]
-    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"])
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert "privileged" not in service
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_service_can_be_watched_and_stopped(name: str) -> None:
-    """Each service says how to tell that it is well, and how long it may take to end."""
-    service = SERVICES[name]
-    assert service["healthcheck"]["test"][0] == "CMD"
-    assert service["healthcheck"].keys() == {"test", "interval", "timeout", "retries", "start_period"}
-    assert _seconds(service["stop_grace_period"]) >= 10
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_service_waits_for_those_it_needs(name: str) -> None:
-    """A dependency is a service of the file, and must be well before the dependent one starts."""
-    needed = SERVICES[name].get("depends_on", {})
-    assert needed.keys() <= SERVICES.keys()
-    assert all(how == {"condition": "service_healthy"} for how in needed.values())
-
-
-def test_ports_are_published_on_loopback_alone() -> None:
-    """Neither the mock pools nor Envoy's admin are shown to the network around."""
-    published = [port for service in SERVICES.values() for port in service.get("ports", ())]
-    assert len(published) == 3
-    assert all(port.startswith("127.0.0.1:") for port in published)
-
-
-def test_base_images_are_pinned() -> None:
-    """Every image has a tag that names a version, can be had from elsewhere, and is the same in both files."""
-    defaults = dict(re.findall(r"\$\{(\w+_IMAGE):-([^}]+)\}", (ROOT / "docker-compose.yaml").read_text()))
-    assert defaults.keys() == {"PYTHON_IMAGE", "ENVOY_IMAGE"}
-    assert all(re.search(r":v?\d+\.\d+", image) for image in defaults.values())
-    assert f"ARG PYTHON_IMAGE={defaults['PYTHON_IMAGE']}\n" in DOCKERFILE
-    stages = set(re.findall(r" AS (\S+)", DOCKERFILE))
-    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE)) <= {"${PYTHON_IMAGE}", *stages}
-
-
-def test_service_has_time_to_drain() -> None:
-    """The container is not killed while exchanges in flight may still finish."""
-    assert _seconds(SERVICES["extproc"]["stop_grace_period"]) > Settings().drain_s
-
-
-def test_envoy_sends_to_services_of_the_file() -> None:
-    """Host names in Envoy's configuration are names of services here."""
-    clusters = yaml.safe_load((ROOT / "envoy/envoy.compose.yaml").read_text())["static_resources"]["clusters"]
-    hosts = {
-        endpoint["endpoint"]["address"]["socket_address"]["address"]
-        for cluster in clusters
-        for locality in cluster["load_assignment"]["endpoints"]
-        for endpoint in locality["lb_endpoints"]
-    }
-    assert hosts == {"extproc", "vllm-short", "vllm-long"} <= SERVICES.keys()
-
-
-def test_build_sees_nothing_it_does_not_name() -> None:
-    """What is ignored is everything but the files that the Dockerfile copies."""
-    first, *kept = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] in {"*", "!"}]
-    copied = re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, flags=re.MULTILINE)
-    assert first == "*"
-    assert {line[1:] for line in kept if line[0] == "!"} == {name for names in copied for name in names.split()}
-
-
-def _seconds(duration: str) -> int:
-    return int(duration.removesuffix("s"))
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
+"""The first test's time includes building the images."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +65,6 @@ class Stack:
         return httpx.Client(base_url=f"http://{address}", timeout=30.0, trust_env=False)
 
 
-RUNNING = tuple(name for name, service in SERVICES.items() if "profiles" not in service)
-
-
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """The whole file, built and running; nothing of it is left afterwards but base images."""
@@ -173,7 +95,7 @@ def _compose_command() -> tuple[str, ...]:
 
 def _base_images() -> dict[str, str]:
     """Nothing where the images that the files name can be had; else images that stand in for them, made here."""
-    named = re.findall(r"\$\{\w+_IMAGE:-([^}]+)\}", (ROOT / "docker-compose.yaml").read_text())
+    named = re.findall(r"\$\{\w+_IMAGE:-([^}]+)\}", FILE)
     if all(_answers("docker", "image", "inspect", image) or _answers("docker", "pull", image) for image in named):
         return {}
     made = _run(sys.executable, "tests/compose/stand_in.py")
@@ -203,11 +125,6 @@ def _chat(client: httpx.Client, *, output_tokens: int) -> httpx.Response:
     return client.post("/v1/chat/completions", json=body)
 
 
-pytestmark = pytest.mark.timeout(600)
-"""The first of the tests below builds the images."""
-
-
-@pytest.mark.compose
 def test_each_pool_answers_its_requests(stack: Stack) -> None:
     """Through the published port a small budget is answered by the short pool, a large one by the long pool."""
     with stack.client() as client:
@@ -224,7 +141,6 @@ def test_each_pool_answers_its_requests(stack: Stack) -> None:
     assert (long.headers["x-mock-instance"], long.headers["x-dualpool-reason"]) == ("long", "output_exceeds")
 
 
-@pytest.mark.compose
 @pytest.mark.parametrize("service", RUNNING)
 def test_container_is_locked_down(stack: Stack, service: str) -> None:
     """Its processes are not root's, its root file system cannot be written, its ports are on loopback."""
@@ -235,7 +151,6 @@ def test_container_is_locked_down(stack: Stack, service: str) -> None:
     assert {binding["HostIp"] for found in bindings for binding in found or ()} <= {"127.0.0.1"}
 
 
-@pytest.mark.compose
 def test_service_image_is_small(stack: Stack) -> None:
     """Nothing that only the mock, the demo or Envoy's configuration needs is in the service's image."""
     extras = ["httpx", "starlette", "uvicorn", "quicktok", "envoy_data_plane", "numpy", "psutil"]
@@ -243,7 +158,6 @@ def test_service_image_is_small(stack: Stack) -> None:
     assert stack.execute("extproc", "python", "-c", script).stdout.strip() == "[]"
 
 
-@pytest.mark.compose
 def test_load_is_routed_and_learned_from(stack: Stack) -> None:
     """The load generator's requests are all answered, by both pools, and the service learned from them."""
     said = stack.compose("run", "--rm", "-T", "load")
@@ -253,7 +167,6 @@ def test_load_is_routed_and_learned_from(stack: Stack) -> None:
     assert min(int(last[1]), int(last[2])) > 0
 
 
-@pytest.mark.compose
 def test_containers_end_by_themselves_when_told(stack: Stack) -> None:
     """A stop is heeded by every service as the container's first process: all end with 0, none is killed."""
     stack.compose("stop")
