@@ -28,10 +28,6 @@ class Estimator(Protocol):
         """Prompt tokens of the longest prompt, chat template included."""
         ...
 
-    def learning(self, facts: RequestFacts) -> bool:
-        """Whether answers to such requests are still needed, each of them."""
-        ...
-
     def learn(self, facts: RequestFacts, usage: Usage) -> bool:
         """Take in one answer; False where the rules of the estimator exclude it."""
         ...
@@ -111,11 +107,8 @@ class EmaEstimator:
             mean_tokens=math.ceil(facts.text_bytes / ratio.bytes_per_token),
             conservative_tokens=math.ceil(facts.text_bytes / ratio.conservative(self._rules.margin_deviations)),
             calibrated=ratio.samples >= self._rules.warm_up_samples,
+            learning=ratio.samples < self._rules.learning_samples,
         )
-
-    def learning(self, facts: RequestFacts) -> bool:
-        """Whether the category has fewer answers than it should start from."""
-        return self._ratio(facts).samples < self._rules.learning_samples
 
     def learn(self, facts: RequestFacts, usage: Usage) -> bool:
         """Take in one answer, unless the request's bytes do not answer for its tokens."""
@@ -160,11 +153,7 @@ class FixedRatioEstimator:
         tokens = math.ceil(facts.text_bytes / self._bytes_per_token)
         return Estimate(mean_tokens=tokens, conservative_tokens=tokens, calibrated=True)
 
-    def learning(self, facts: RequestFacts) -> bool:  # noqa: ARG002 - the answer is the same for every request
-        """Never."""
-        return False
-
-    def learn(self, facts: RequestFacts, usage: Usage) -> bool:  # noqa: ARG002 - as above
+    def learn(self, facts: RequestFacts, usage: Usage) -> bool:  # noqa: ARG002 - it listens to nothing
         """Never takes anything in."""
         return False
 

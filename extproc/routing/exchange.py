@@ -119,7 +119,7 @@ class Exchange:
             return self._route(self._router.route(flawed(Flaw.NOT_INFERENCE), draw=self._draw))
         if head.content_encoding not in ("", "identity"):
             return self._route(self._router.route(flawed(Flaw.COMPRESSED), draw=self._draw))
-        if head.content_length > certain_long_bytes(self._router.threshold_tokens):
+        if head.content_length > MAX_PLAUSIBLE_BYTES_PER_TOKEN * self._router.policy.threshold_tokens:
             return self._route(self._router.route_oversized())
         self._path = head.path
         self._state = _State.AWAIT_BODY

@@ -11,8 +11,7 @@ from extproc.routing.values import Category
 
 SAMPLE_CHARS = 512
 """Characters looked at, whatever the prompt's size."""
-_SLICES = 4
-_SLICE_CHARS = SAMPLE_CHARS // _SLICES
+_QUARTER = SAMPLE_CHARS // 4
 
 _SCRIPT_SHARE = 0.4
 """Bytes outside ASCII; European languages stay below it (at most 0.22), others lie above 0.8."""
@@ -55,8 +54,9 @@ def sample(pieces: Sequence[str]) -> str:
     text = pieces[0] if len(pieces) == 1 else "".join(pieces)
     if len(text) <= SAMPLE_CHARS:
         return text
-    stride = (len(text) - _SLICE_CHARS) // (_SLICES - 1)
-    return "".join([text[at : at + _SLICE_CHARS] for at in range(0, _SLICES * stride, stride)])
+    last = len(text) - _QUARTER
+    second, third = last // 3, 2 * last // 3
+    return text[:_QUARTER] + text[second : second + _QUARTER] + text[third : third + _QUARTER] + text[last:]
 
 
 def classify(text: str) -> Category:

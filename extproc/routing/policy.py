@@ -35,16 +35,13 @@ class TokenBudgetPolicy:
     def __init__(self, threshold_tokens: int) -> None:
         self.threshold_tokens = threshold_tokens
 
-    def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:
+    def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:  # noqa: PLR0911 - a table of cases
         """Certain cases first, then the estimate, if it is calibrated."""
         if budget is None:
             return _FLAWED[facts.flaw or Flaw.UNREADABLE]
         if budget.output_tokens is None:
             return _OUTPUT_UNDECLARED
-        return self._compare(facts, budget, budget.output_tokens)
-
-    def _compare(self, facts: RequestFacts, budget: Budget, output_tokens: int) -> Verdict:
-        room = self.threshold_tokens - output_tokens
+        room = self.threshold_tokens - budget.output_tokens
         if room <= 0:
             return _OUTPUT_EXCEEDS
         if budget.certain_prompt_tokens <= room:

@@ -85,7 +85,7 @@ class Prompt:
         self.doubtful_bytes += doubtful * json_bytes
 
     def add_tools(self, tools: msgspec.Raw) -> None:
-        """Take in tool definitions."""
+        """Take in tool definitions, which may be null."""
         if tools != NULL:
             self.tool_count += len(_tool_heads.decode(tools) or ())
             self.add_structure(tools)
@@ -213,10 +213,15 @@ def _add_message(prompt: Prompt, message: Message) -> None:
     if message.type not in _TEXT_ITEMS:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     prompt.message_count += 1
-    for content in (message.content, message.output, message.summary):
+    if isinstance(message.content, str):
+        prompt.add_text(message.content)
+    else:
+        _add_content(prompt, message.content)
+    for content in (message.output, message.summary):
         if content is not None:
             _add_content(prompt, content)
-    prompt.add_text(message.name, message.arguments, message.input)
+    if message.name or message.arguments or message.input:
+        prompt.add_text(message.name, message.arguments, message.input)
     reasoning = message.reasoning_content or message.reasoning
     if reasoning:
         prompt.add_reasoning(reasoning)

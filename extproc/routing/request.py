@@ -148,7 +148,8 @@ def _count(value: Number) -> int | None:
 
 def _chat_output(body: ChatBody) -> int | None:
     """`max_completion_tokens` wins over `max_tokens` unless it is null, or zero: vLLM up to 0.13 passes over a zero."""
-    return _count(body.max_completion_tokens) or _count(body.max_tokens)
+    newer = body.max_completion_tokens
+    return (None if newer is None else _count(newer)) or _count(body.max_tokens)
 
 
 def _completion_output(body: CompletionBody) -> int | None:

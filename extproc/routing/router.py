@@ -12,6 +12,7 @@ from extproc.routing.values import (
     Budget,
     Correction,
     Decision,
+    Estimate,
     Misroute,
     Pool,
     Provenance,
@@ -43,7 +44,8 @@ class Router:
         observe_rules: ObserveRules | None = None,
     ) -> None:
         self._estimator = estimator
-        self._policy = policy
+        self.policy = policy
+        """What chooses the pool, and knows the threshold."""
         self._budget_rules = budget_rules or BudgetRules()
         self._observe_rules = observe_rules or ObserveRules()
         self._observing = 0
@@ -52,11 +54,6 @@ class Router:
     def observing(self) -> int:
         """Decisions whose answer is being waited for."""
         return self._observing
-
-    @property
-    def threshold_tokens(self) -> int:
-        """The largest budget the short pool takes."""
-        return self._policy.threshold_tokens
 
     def ratios(self) -> list[LearnedRatio]:
         """What the estimator has learned so far."""
@@ -69,12 +66,13 @@ class Router:
             facts: what the request says.
             draw: uniform in [0, 1); whether it falls below the observed share decides if the answer is read.
         """
-        budget = None
+        budget, observe = None, False
         if facts.flaw is None:
-            budget = budget_of(facts, self._estimator.estimate(facts), self._budget_rules)
-        verdict = self._policy.choose(facts, budget)
-        observe = self._wants_answer(facts, draw)
-        self._observing += observe
+            estimate = self._estimator.estimate(facts)
+            budget = budget_of(facts, estimate, self._budget_rules)
+            observe = self._wants_answer(facts, estimate, draw)
+            self._observing += observe
+        verdict = self.policy.choose(facts, budget)
         return Decision(verdict.pool, verdict.reason, verdict.provenance, facts, budget, observe)
 
     def route_oversized(self) -> Decision:
@@ -98,18 +96,18 @@ class Router:
             misroute=misroute,
         )
 
-    def _wants_answer(self, facts: RequestFacts, draw: float) -> bool:
+    def _wants_answer(self, facts: RequestFacts, estimate: Estimate, draw: float) -> bool:
         if not (facts.teaches and facts.usage_expected):
             return False
         if self._observing >= self._observe_rules.max_in_flight:
             return False
-        return draw < self._observe_rules.share or self._estimator.learning(facts)
+        return estimate.learning or draw < self._observe_rules.share
 
     def _judge(self, decision: Decision, budget: Budget, usage: Usage) -> Misroute | None:
         """Only where the usage answers for one prompt and the output has a limit is there a truth to compare with."""
         if budget.output_tokens is None or decision.facts.prompt_count > 1:
             return None
-        return judge(decision.pool, usage.prompt_tokens + budget.output_tokens, self._policy.threshold_tokens)
+        return judge(decision.pool, usage.prompt_tokens + budget.output_tokens, self.policy.threshold_tokens)
 
 
 def _estimate_of_all(facts: RequestFacts, budget: Budget) -> int:

@@ -118,6 +118,8 @@ class Estimate(msgspec.Struct, frozen=True, gc=False):
     """With margin; never below the mean."""
     calibrated: bool
     """Whether the ratio behind it was learned from enough answers."""
+    learning: bool = False
+    """Whether answers to such requests are still needed, each of them."""
 
 
 class Budget(msgspec.Struct, frozen=True, gc=False):

@@ -40,22 +40,19 @@ class Servicer:
         exchange = Exchange(self._router, draw=self._random.random())
         self._ledger.streams += 1
         try:
-            await self._converse(exchange, context)
+            while (message := await context.read()) is not grpc.aio.EOF:
+                try:
+                    reply, last = wire.answer(exchange, message, explain=self._explain)
+                except Exception as error:  # noqa: BLE001 - our bug must not become the user's error
+                    self._confess(error)
+                    return
+                if reply:
+                    await context.write(reply)
+                if last:
+                    return
         finally:
             self._ledger.streams -= 1
             self._close(exchange)
-
-    async def _converse(self, exchange: Exchange, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        while (message := await context.read()) is not grpc.aio.EOF:
-            try:
-                reply, last = wire.answer(exchange, message, explain=self._explain)
-            except Exception as error:  # noqa: BLE001 - our bug must not become the user's error
-                self._confess(error)
-                return
-            if reply:
-                await context.write(reply)
-            if last:
-                return
 
     def _close(self, exchange: Exchange) -> None:
         try:

@@ -80,7 +80,13 @@ def answer(exchange: Exchange, message: ProcessingRequest, *, explain: bool) -> 
     phase = message.WhichOneof("request")
     if phase is None:
         return b"", True
-    reply = _event(exchange, phase, message)
+    if phase == "request_headers":
+        headers = message.request_headers
+        reply = exchange.request_headers(_request_head(headers.headers), end_of_stream=headers.end_of_stream)
+    elif phase == "request_body":
+        reply = exchange.request_body(message.request_body.body, end_of_stream=message.request_body.end_of_stream)
+    else:
+        reply = _later_event(exchange, phase, message)
     decision = reply.decision
     if decision is None:
         return CANNED[phase, reply.action], reply.last
@@ -89,15 +95,11 @@ def answer(exchange: Exchange, message: ProcessingRequest, *, explain: bool) -> 
     return CANNED_ROUTES[phase, decision.pool], reply.last
 
 
-def _event(exchange: Exchange, phase: str, message: ProcessingRequest) -> Reply:
-    if phase == "request_headers":
-        part = message.request_headers
-        return exchange.request_headers(_request_head(part.headers), end_of_stream=part.end_of_stream)
-    if phase == "request_body":
-        return exchange.request_body(message.request_body.body, end_of_stream=message.request_body.end_of_stream)
+def _later_event(exchange: Exchange, phase: str, message: ProcessingRequest) -> Reply:
+    """What comes only where an answer is read."""
     if phase == "response_headers":
-        part = message.response_headers
-        return exchange.response_headers(_response_head(part.headers), end_of_stream=part.end_of_stream)
+        headers = message.response_headers
+        return exchange.response_headers(_response_head(headers.headers), end_of_stream=headers.end_of_stream)
     if phase == "response_body":
         return exchange.response_body(message.response_body.body, end_of_stream=message.response_body.end_of_stream)
     return exchange.trailers()
@@ -125,7 +127,10 @@ def _response_head(headers: HeaderMap) -> ResponseHead:
 
 def _by_name(headers: HeaderMap) -> dict[str, str]:
     """Header names come in lower case; values are any bytes, so each is read as Latin-1, which cannot fail."""
-    return {header.key: header.raw_value.decode("latin-1") or header.value for header in headers.headers}
+    values = {}
+    for header in headers.headers:
+        values[header.key] = header.raw_value.decode("latin-1") or header.value
+    return values
 
 
 def _number(text: str) -> int:

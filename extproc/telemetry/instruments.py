@@ -107,7 +107,7 @@ def _declare_gauges(meter: Meter, ledger: Ledger, router: Router) -> None:
     )
     meter.create_observable_gauge(
         "dualpool.threshold",
-        [lambda _: [Observation(router.threshold_tokens)]],
+        [lambda _: [Observation(router.policy.threshold_tokens)]],
         "{token}",
         "Largest budget the short pool takes.",
     )

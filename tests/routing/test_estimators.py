@@ -45,7 +45,7 @@ def only(estimator: Estimator) -> LearnedRatio:
 def test_before_any_answer_the_ratio_is_the_published_cold_start() -> None:
     """ceil(1001 / 4.0) tokens, and not to be trusted."""
     assert COLD_BYTES_PER_TOKEN == 4.0
-    assert EmaEstimator().estimate(facts(1001)) == Estimate(251, 251, calibrated=False)
+    assert EmaEstimator().estimate(facts(1001)) == Estimate(251, 251, calibrated=False, learning=True)
 
 
 def test_the_averages_are_the_published_ones() -> None:
@@ -61,7 +61,7 @@ def test_the_averages_are_the_published_ones() -> None:
         estimator = taught(*(200, 500, 400)[:count], rules=rules)
         assert only(estimator) == LearnedRatio("m", Category.PROSE, mean, conservative, count)
     estimate = estimator.estimate(facts(900))
-    assert estimate == Estimate(mean_tokens=300, conservative_tokens=400, calibrated=False)
+    assert estimate == Estimate(mean_tokens=300, conservative_tokens=400, calibrated=False, learning=True)
 
 
 def test_warm_up_is_a_plain_mean() -> None:
@@ -84,9 +84,9 @@ def test_an_estimate_is_trusted_after_its_warm_up() -> None:
 
 def test_every_answer_is_wanted_while_learning() -> None:
     """Until the hundredth."""
-    assert EmaEstimator().learning(facts())
-    assert taught(*[250] * 99).learning(facts())
-    assert not taught(*[250] * 100).learning(facts())
+    assert EmaEstimator().estimate(facts()).learning
+    assert taught(*[250] * 99).estimate(facts()).learning
+    assert not taught(*[250] * 100).estimate(facts()).learning
 
 
 def test_all_prompts_of_a_request_teach_by_their_sum() -> None:
@@ -140,7 +140,6 @@ def test_asking_makes_no_room() -> None:
     estimator = EmaEstimator()
     for index in range(10):
         estimator.estimate(facts(model=f"m{index}"))
-        estimator.learning(facts(model=f"m{index}"))
     assert estimator.ratios() == []
 
 
@@ -206,7 +205,7 @@ def test_a_fixed_ratio_is_taken_at_its_word() -> None:
     """No margin, no learning, nothing to see."""
     estimator: Estimator = FixedRatioEstimator(3.0)
     assert estimator.estimate(facts(100)) == Estimate(34, 34, calibrated=True)
-    assert not estimator.learning(facts())
+    assert not estimator.estimate(facts()).learning
     assert not estimator.learn(facts(), Usage(1))
     assert estimator.ratios() == []
     assert FixedRatioEstimator().estimate(facts(100)).mean_tokens == 25

@@ -85,7 +85,7 @@ def test_the_router_shows_its_threshold_and_what_it_learned() -> None:
     """One place to ask, whatever estimator and policy are behind it."""
     owner = router(threshold=4096)
     completed(owner, TEXT, 1000)
-    assert owner.threshold_tokens == 4096
+    assert owner.policy.threshold_tokens == 4096
     assert [(ratio.model, ratio.samples) for ratio in owner.ratios()] == [("m", 1)]
 
 

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,18 +86,20 @@ def test_health_and_metrics_answer_while_it_serves() -> None:
 def test_sigterm_finishes_what_is_in_flight_and_exits_cleanly() -> None:
     """After SIGTERM an open stream still gets its answers, new streams are refused, and the exit status is 0."""
     with service("--threshold-tokens", "100") as (process, listen, _), grpc.insecure_channel(listen) as channel:
-        gate = iter(_gated(process))
-        replies = open_stream(channel, gate)
+        in_flight = threading.Event()
+        replies = open_stream(channel, iter(_gated(process, in_flight)))
         assert next(replies).mode_override == wire.ASK_BODY_MODE
+        in_flight.set()
         assert next(replies).WhichOneof("response") == "request_body"
         assert process.wait(timeout=10) == 0
         with pytest.raises(grpc.RpcError):
             health_of(channel, "readiness")
 
 
-def _gated(process: subprocess.Popen[str]) -> Iterator[ProcessingRequest]:
-    """Request headers, then SIGTERM to the service, then the body."""
+def _gated(process: subprocess.Popen[str], in_flight: threading.Event) -> Iterator[ProcessingRequest]:
+    """Request headers; once they are answered SIGTERM to the service; then the body."""
     yield headers("POST", "/v1/completions")
+    assert in_flight.wait(timeout=10)
     process.send_signal(signal.SIGTERM)
     assert process.stderr is not None
     assert "draining" in process.stderr.readline()
