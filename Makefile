@@ -27,9 +27,9 @@ $(ENVOY): .venv/.ready
 demo: setup ## Envoy + the router + two mock vLLM pools on loopback, with traffic (ARGS='--keep' leaves it up)
 	$(BIN)/dualpool demo $(ARGS)
 
-test: setup check ## Static checks, then the whole test suite: what CI runs (ARGS='-k sse' to choose)
+test: setup check ## Static checks, then the whole test suite: what CI runs
 	$(BIN)/python -m pytest tests/routing --cov=extproc.routing --cov-branch --cov-fail-under=100 --cov-report=term:skip-covered
-	$(BIN)/python -m pytest --ignore=tests/routing $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/routing
 
 check: setup ## Format, lint, types, layers, generated files up to date
 	$(BIN)/ruff format --check .

@@ -14,9 +14,7 @@ from extproc.telemetry.ledger import Ledger
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
-DOCUMENTS = sorted(
-    path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/**/*.md")] if "." not in str(path.parent.relative_to(ROOT))[:1]
-)
+DOCUMENTS = sorted(path for path in ROOT.glob("**/*.md") if not path.relative_to(ROOT).parts[0].startswith("."))
 
 
 def first_column(heading: str) -> list[str]:
@@ -56,7 +54,7 @@ def test_every_metric_is_documented() -> None:
 
 def _exported(telemetry: Telemetry, ledger: Ledger, router: Router) -> set[str]:
     """Names on the Prometheus endpoint once everything has happened at least once."""
-    from extproc.routing.exchange import Outcome
+    from extproc.routing.exchange import Outcome, Undecided
     from extproc.routing.response import ReadOutcome
     from extproc.routing.values import Misroute, RequestFacts, Usage
 
@@ -66,7 +64,7 @@ def _exported(telemetry: Telemetry, ledger: Ledger, router: Router) -> set[str]:
     assert correction is not None
     assert correction.misroute is Misroute.OVER
     ledger.record(Outcome(decision, correction, ReadOutcome.USAGE))
-    ledger.record(Outcome(None, None, None))
+    ledger.record(Outcome(None, None, None, Undecided.ENDED_EARLY))
     return {sample.name for family in telemetry.registry.collect() for sample in family.samples}
 
 

@@ -9,7 +9,6 @@ from extproc._proto import processing_mode_pb2 as _processing_mode_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -112,17 +111,12 @@ Global___HttpBody: _TypeAlias = HttpBody  # noqa: Y015
 class HttpTrailers(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    TRAILERS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def trailers(self) -> _core_pb2.HeaderMap: ...
     def __init__(
         self,
-        *,
-        trailers: _core_pb2.HeaderMap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["trailers", b"trailers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["trailers", b"trailers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,17 +214,12 @@ Global___BodyResponse: _TypeAlias = BodyResponse  # noqa: Y015
 class TrailersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HEADER_MUTATION_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def header_mutation(self) -> Global___HeaderMutation: ...
     def __init__(
         self,
-        *,
-        header_mutation: Global___HeaderMutation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["header_mutation", b"header_mutation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header_mutation", b"header_mutation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -240,23 +229,8 @@ Global___TrailersResponse: _TypeAlias = TrailersResponse  # noqa: Y015
 class CommonResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    class _ResponseStatus:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _ResponseStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CommonResponse._ResponseStatus.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        CONTINUE: CommonResponse._ResponseStatus.ValueType  # 0
-        CONTINUE_AND_REPLACE: CommonResponse._ResponseStatus.ValueType  # 1
-
-    class ResponseStatus(_ResponseStatus, metaclass=_ResponseStatusEnumTypeWrapper): ...
-    CONTINUE: CommonResponse.ResponseStatus.ValueType  # 0
-    CONTINUE_AND_REPLACE: CommonResponse.ResponseStatus.ValueType  # 1
-
-    STATUS_FIELD_NUMBER: _builtins.int
     HEADER_MUTATION_FIELD_NUMBER: _builtins.int
     CLEAR_ROUTE_CACHE_FIELD_NUMBER: _builtins.int
-    status: Global___CommonResponse.ResponseStatus.ValueType
     clear_route_cache: _builtins.bool
     """Without this a changed header does not change the route."""
     @_builtins.property
@@ -264,13 +238,12 @@ class CommonResponse(_message.Message):
     def __init__(
         self,
         *,
-        status: Global___CommonResponse.ResponseStatus.ValueType = ...,
         header_mutation: Global___HeaderMutation | None = ...,
         clear_route_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header_mutation", b"header_mutation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_route_cache", b"clear_route_cache", "header_mutation", b"header_mutation", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_route_cache", b"clear_route_cache", "header_mutation", b"header_mutation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -281,20 +254,16 @@ class HeaderMutation(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SET_HEADERS_FIELD_NUMBER: _builtins.int
-    REMOVE_HEADERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def set_headers(self) -> _containers.RepeatedCompositeFieldContainer[_core_pb2.HeaderValueOption]: ...
-    @_builtins.property
-    def remove_headers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         set_headers: _abc.Iterable[_core_pb2.HeaderValueOption] | None = ...,
-        remove_headers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["remove_headers", b"remove_headers", "set_headers", b"set_headers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["set_headers", b"set_headers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,7 @@ import typer
 
 
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer requests: under a minute, rougher figures.")] = False,  # noqa: FBT002
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer requests: sooner done, rougher figures.")] = False,  # noqa: FBT002
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON on standard output.")] = False,  # noqa: FBT002
     envoy: Annotated[Path | None, typer.Option(help="Envoy binary; found by itself otherwise.", metavar="PATH")] = None,
 ) -> None:

@@ -27,7 +27,6 @@ FORWARDED_HEADERS: Final = (
     "content-type",
     "content-length",
     "content-encoding",
-    "traceparent",
 )
 """All the service sees of a request or a response beside its body."""
 

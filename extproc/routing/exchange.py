@@ -7,7 +7,7 @@ may begin mid-way (Envoy's local replies), end anywhere (the client left), or re
           └─ decided by the headers alone, or the answer is not wanted ─────────────────────▶ DONE
 """
 
-from enum import Enum, IntEnum, auto
+from enum import Enum, IntEnum, StrEnum, auto
 
 import msgspec
 
@@ -71,6 +71,15 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     content_encoding: str = ""
 
 
+class Undecided(StrEnum):
+    """Why an exchange ended without a decision; Envoy took the default route, which is the long pool."""
+
+    BEGAN_MIDWAY = "began_midway"
+    """Its request headers were never shown to us: one of Envoy's local replies."""
+    ENDED_EARLY = "ended_early"
+    """It ended between its headers and its decision: the client left, or we failed."""
+
+
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an exchange came to."""
 
@@ -79,6 +88,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     correction: Correction | None
     read: ReadOutcome | None
     """How reading the answer went; None where it was not read."""
+    undecided: Undecided | None = None
+    """Set where there is no decision."""
 
 
 class _State(Enum):
@@ -162,7 +173,8 @@ class Exchange:
 
     def _complete(self) -> Outcome:
         if self._decision is None:
-            return Outcome(None, None, None)
+            undecided = Undecided.ENDED_EARLY if self._path else Undecided.BEGAN_MIDWAY
+            return Outcome(None, None, None, undecided)
         if self._reader is None:
             return Outcome(self._decision, self._router.complete(self._decision, None), None)
         usage = self._reader.finish()

@@ -30,6 +30,8 @@ class ObserveRules:
     """Of the requests whose category is learned already."""
     max_in_flight: int = 256
     """Answers read at the same time. Each holds a gRPC stream for as long as the model writes, up to an hour."""
+    streams_carry_usage: bool = False
+    """vLLM sends usage in every stream (--enable-force-include-usage), asked for or not."""
 
 
 class Router:
@@ -85,7 +87,8 @@ class Router:
         self._observing -= decision.observe
         if usage is None or decision.budget is None:
             return None
-        misroute = self._judge(decision, decision.budget, usage)
+        judged = decision.budget.output_tokens is not None and decision.facts.prompt_count == 1
+        misroute = self._judge(decision.pool, decision.budget, usage) if judged else None
         return Correction(
             pool=decision.pool,
             category=decision.facts.category,
@@ -93,21 +96,20 @@ class Router:
             estimated_prompt_tokens=_estimate_of_all(decision.facts, decision.budget),
             usage=usage,
             learned=self._estimator.learn(decision.facts, usage),
+            judged=judged,
             misroute=misroute,
         )
 
     def _wants_answer(self, facts: RequestFacts, estimate: Estimate, draw: float) -> bool:
-        if not (facts.teaches and facts.usage_expected):
+        if not (facts.teaches and (facts.usage_expected or self._observe_rules.streams_carry_usage)):
             return False
         if self._observing >= self._observe_rules.max_in_flight:
             return False
         return estimate.learning or draw < self._observe_rules.share
 
-    def _judge(self, decision: Decision, budget: Budget, usage: Usage) -> Misroute | None:
-        """Only where the usage answers for one prompt and the output has a limit is there a truth to compare with."""
-        if budget.output_tokens is None or decision.facts.prompt_count > 1:
-            return None
-        return judge(decision.pool, usage.prompt_tokens + budget.output_tokens, self.policy.threshold_tokens)
+    def _judge(self, pool: Pool, budget: Budget, usage: Usage) -> Misroute | None:
+        true_total_tokens = usage.prompt_tokens + (budget.output_tokens or 0)
+        return judge(pool, true_total_tokens, self.policy.threshold_tokens)
 
 
 def _estimate_of_all(facts: RequestFacts, budget: Budget) -> int:

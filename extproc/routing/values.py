@@ -182,7 +182,10 @@ class Correction(msgspec.Struct, frozen=True, gc=False):
     usage: Usage
     learned: bool
     """Whether the estimator took it in."""
+    judged: bool = False
+    """Whether the truth says which pool was right: it answers for one prompt, and the output had a limit."""
     misroute: Misroute | None = None
+    """How the decision was wrong, if it was judged and was."""
 
     @property
     def relative_error(self) -> float:

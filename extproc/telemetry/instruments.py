@@ -68,7 +68,19 @@ def _declare_counts(meter: Meter, ledger: Ledger) -> None:
         "dualpool.misroutes", [_by("direction", ledger.misroutes)], "{request}", "Decisions the usage contradicts."
     )
     meter.create_observable_counter(
-        "dualpool.judged", [lambda _: [Observation(ledger.judged)]], "{request}", "Decisions compared with a usage."
+        "dualpool.judged", [lambda _: [Observation(ledger.judged)]], "{request}", "Decisions the usage can judge."
+    )
+    meter.create_observable_counter(
+        "dualpool.estimates.compared",
+        [_by("category", ledger.compared)],
+        "{estimate}",
+        "Estimates compared with usage.",
+    )
+    meter.create_observable_counter(
+        "dualpool.estimates.abs_error",
+        [_by("category", ledger.abs_errors)],
+        "",
+        "Sum of |estimate - truth| / truth over the compared estimates, without margin, before learning.",
     )
     meter.create_observable_counter(
         "dualpool.learned", [lambda _: [Observation(ledger.learned)]], "{answer}", "Answers the estimator took in."
@@ -81,7 +93,7 @@ def _declare_counts(meter: Meter, ledger: Ledger) -> None:
     )
 
 
-def _by(label: str, counts: Mapping[Any, int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+def _by(label: str, counts: Mapping[Any, float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
     """Reads a copy: collection runs on another thread than the counting."""
     return lambda _: [Observation(count, {label: str(key)}) for key, count in list(counts.items())]
 

@@ -4,18 +4,10 @@ A request costs a few dictionary increments here. `extproc.telemetry.instruments
 """
 
 from collections import Counter
-from enum import StrEnum
 
-from extproc.routing.exchange import Outcome
+from extproc.routing.exchange import Outcome, Undecided
 from extproc.routing.response import ReadOutcome
-from extproc.routing.values import Correction, Misroute, Pool, Provenance, Reason
-
-
-class Undecided(StrEnum):
-    """Why a stream ended without a decision; Envoy took the default route, which is the long pool."""
-
-    BEGAN_MIDWAY = "began_midway"
-    INTERNAL_ERROR = "internal_error"
+from extproc.routing.values import Category, Correction, Misroute, Pool, Provenance, Reason
 
 
 class Ledger:
@@ -26,19 +18,24 @@ class Ledger:
         self.undecided: Counter[Undecided] = Counter()
         self.answers_read: Counter[ReadOutcome] = Counter()
         self.judged = 0
-        """Decisions that a usage could be compared with."""
+        """Decisions of which a usage said whether they were right."""
         self.misroutes: Counter[Misroute] = Counter()
         self.learned = 0
+        self.compared: Counter[Category] = Counter()
+        """Estimates compared with the usage, before anything was learned from it."""
+        self.abs_errors: dict[Category, float] = {}
+        """Sums of |estimate − truth| / truth over those."""
         self.internal_errors = 0
         self.streams = 0
         """gRPC streams open now."""
 
     def record(self, outcome: Outcome) -> None:
         """Take in what one exchange came to."""
-        if outcome.decision is None:
-            self.undecided[Undecided.BEGAN_MIDWAY] += 1
-            return
+        if outcome.undecided is not None:
+            self.undecided[outcome.undecided] += 1
         decision = outcome.decision
+        if decision is None:
+            return
         self.decisions[decision.pool, decision.reason, decision.provenance] += 1
         if outcome.read is not None:
             self.answers_read[outcome.read] += 1
@@ -50,7 +47,10 @@ class Ledger:
         self.internal_errors += 1
 
     def _record_correction(self, correction: Correction) -> None:
-        self.judged += 1
+        self.judged += correction.judged
         self.learned += correction.learned
+        error = abs(correction.relative_error)
+        self.compared[correction.category] += 1
+        self.abs_errors[correction.category] = self.abs_errors.get(correction.category, 0.0) + error
         if correction.misroute is not None:
             self.misroutes[correction.misroute] += 1

@@ -15,6 +15,7 @@ from extproc.routing.exchange import (
     Reply,
     RequestHead,
     ResponseHead,
+    Undecided,
     certain_long_bytes,
 )
 from extproc.routing.policy import TokenBudgetPolicy
@@ -127,7 +128,7 @@ def test_what_the_headers_decide_needs_no_body(head: RequestHead, *, end_of_stre
 )
 def test_other_bodies_are_asked_for(head: RequestHead) -> None:
     """Of any length that may be short, and of none that is told."""
-    assert begun(head=head).close() == Outcome(None, None, None)
+    assert begun(head=head).close() == Outcome(None, None, None, Undecided.ENDED_EARLY)
 
 
 def test_length_alone_proves_nothing_below_the_most_bytes_text_has_per_token() -> None:
@@ -246,7 +247,7 @@ def test_a_stream_may_begin_with_the_response() -> None:
     exchange = Exchange(router, draw=0.0)
     assert exchange.response_headers(JSON_HEAD, end_of_stream=False) == NO_MORE
     assert exchange.response_body(ANSWER, end_of_stream=True) == NO_MORE
-    assert exchange.close() == Outcome(None, None, None)
+    assert exchange.close() == Outcome(None, None, None, Undecided.BEGAN_MIDWAY)
     assert router.completed == []
 
 
@@ -267,7 +268,7 @@ def test_without_request_headers_there_is_nothing_to_decide(name: str) -> None:
     exchange = Exchange(CountingRouter(), draw=0.0)
     assert any_event(exchange, name) == NO_MORE
     assert any_event(exchange, "request_headers") == NO_MORE
-    assert exchange.close() == Outcome(None, None, None)
+    assert exchange.close() == Outcome(None, None, None, Undecided.BEGAN_MIDWAY)
 
 
 @pytest.mark.parametrize("name", ["request_headers", "response_body", "trailers"])
@@ -282,7 +283,7 @@ def test_a_local_reply_instead_of_the_body_ends_the_stream() -> None:
     """Envoy answered itself, so there will be no decision."""
     exchange = begun()
     assert any_event(exchange, "response_headers") == NO_MORE
-    assert exchange.close() == Outcome(None, None, None)
+    assert exchange.close() == Outcome(None, None, None, Undecided.ENDED_EARLY)
 
 
 @pytest.mark.parametrize("name", ["request_headers", "request_body", "response_body", "trailers"])

@@ -124,6 +124,14 @@ def test_none_and_all_may_be_observed(share: float, *, observe: bool) -> None:
     assert {router(share=share).route(TEXT, draw=draw).observe for draw in (LOW, HIGH)} == {observe}
 
 
+def test_streams_teach_where_the_server_sends_usage_unasked() -> None:
+    """An operator whose vLLM forces usage into every stream says so, and then they are observed."""
+    told = ObserveRules(share=1.0, streams_carry_usage=True)
+    owner = Router(estimator=EmaEstimator(), policy=TokenBudgetPolicy(8192), observe_rules=told)
+    assert owner.route(replace(TEXT, usage_expected=False), draw=LOW).observe
+    assert not router(share=1.0).route(replace(TEXT, usage_expected=False), draw=LOW).observe
+
+
 def test_while_learning_every_answer_is_observed() -> None:
     """Whatever the draw, until the category has its samples; another category still has none."""
     owner = router(share=0.0, learning_samples=3)
@@ -190,6 +198,7 @@ def test_a_correction_holds_the_estimate_that_was_made() -> None:
         estimated_prompt_tokens=1000,
         usage=Usage(500, 7),
         learned=True,
+        judged=True,
     )
     assert correction.relative_error == 1.0
 

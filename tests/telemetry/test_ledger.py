@@ -2,7 +2,7 @@
 
 import pytest
 
-from extproc.routing.exchange import Outcome
+from extproc.routing.exchange import Outcome, Undecided
 from extproc.routing.response import ReadOutcome
 from extproc.routing.values import (
     Category,
@@ -15,12 +15,12 @@ from extproc.routing.values import (
     RequestFacts,
     Usage,
 )
-from extproc.telemetry.ledger import Ledger, Undecided
+from extproc.telemetry.ledger import Ledger
 
 DECISION = Decision(Pool.SHORT, Reason.FITS, Provenance.CALIBRATED, RequestFacts())
 
 
-def correction(misroute: Misroute | None, *, learned: bool) -> Correction:
+def correction(misroute: Misroute | None, *, learned: bool, judged: bool = True) -> Correction:
     """A correction of the decision above."""
     return Correction(
         pool=Pool.SHORT,
@@ -29,6 +29,7 @@ def correction(misroute: Misroute | None, *, learned: bool) -> Correction:
         estimated_prompt_tokens=10,
         usage=Usage(12),
         learned=learned,
+        judged=judged,
         misroute=misroute,
     )
 
@@ -43,17 +44,27 @@ def test_an_unobserved_decision_counts_as_a_decision_alone() -> None:
 
 @pytest.mark.parametrize(("misroute", "learned"), [(None, True), (Misroute.UNDER, True), (Misroute.OVER, False)])
 def test_a_correction_counts_what_it_says(misroute: Misroute | None, *, learned: bool) -> None:
-    """Judged always, a misroute by its direction, learned only if the estimator took it in."""
+    """A misroute by its direction, learned only if the estimator took it in, and the error of the estimate."""
     ledger = Ledger()
     ledger.record(Outcome(DECISION, correction(misroute, learned=learned), ReadOutcome.USAGE))
     assert (ledger.judged, ledger.learned) == (1, int(learned))
     assert dict(ledger.misroutes) == ({misroute: 1} if misroute else {})
     assert dict(ledger.answers_read) == {ReadOutcome.USAGE: 1}
+    assert ledger.compared == {Category.PROSE: 1}
+    assert ledger.abs_errors == {Category.PROSE: pytest.approx(2 / 12)}
 
 
-def test_a_stream_without_a_decision_is_counted_as_such() -> None:
-    """A stream that began mid-way is no decision."""
+def test_what_the_truth_cannot_judge_is_not_counted_as_judged() -> None:
+    """An answer to an unlimited request, or to several prompts, teaches without saying which pool was right."""
     ledger = Ledger()
-    ledger.record(Outcome(None, None, None))
-    assert dict(ledger.undecided) == {Undecided.BEGAN_MIDWAY: 1}
+    ledger.record(Outcome(DECISION, correction(None, learned=True, judged=False), ReadOutcome.USAGE))
+    assert (ledger.judged, ledger.learned) == (0, 1)
+
+
+@pytest.mark.parametrize("undecided", Undecided)
+def test_a_stream_without_a_decision_is_counted_as_such(undecided: Undecided) -> None:
+    """A stream that began mid-way or ended early is no decision."""
+    ledger = Ledger()
+    ledger.record(Outcome(None, None, None, undecided))
+    assert dict(ledger.undecided) == {undecided: 1}
     assert not ledger.decisions
