@@ -3,20 +3,40 @@
 Unknown keys are refused: a misspelt setting that is silently ignored is found out in production.
 """
 
+import json
+import os
+import textwrap
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from extproc.errors import ConfigurationError
 
+_PREFIX = "DUALPOOL_"
+_LIKENESS = 0.8
+"""From which two names count as one misspelt. Names Kubernetes makes for a Service called dualpool stay below 0.75."""
+_MAX_PORT = 65_535
+
+
+def split_host_port(value: str) -> tuple[str, int]:
+    """HOST:PORT as host and port; an IPv6 host is written in brackets, and given back without them.
+
+    Raises:
+        ValueError: it is no such thing.
+    """
+    host, _, port = value.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    written_as_it_should = host == (f"[{bare}]" if ":" in bare else bare)
+    if not bare or not written_as_it_should or not port.isascii() or not port.isdecimal() or int(port) > _MAX_PORT:
+        raise ValueError("expected HOST:PORT, for example 127.0.0.1:50051 or [::1]:50051")
+    return bare, int(port)
+
 
 def _host_port(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest port
-        raise ValueError("expected HOST:PORT, for example 127.0.0.1:50051")
+    split_host_port(value)
     return value
 
 
@@ -25,12 +45,10 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class Settings(BaseSettings):
-    """The service's settings. Environment variables win over the file: `DUALPOOL_THRESHOLD_TOKENS=16384`."""
+class Settings(BaseModel):
+    """The service's settings; each docstring is what `dualpool serve --print-settings` says of it."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="DUALPOOL_", extra="forbid", frozen=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     listen: HostPort = "127.0.0.1:50051"
     """Where Envoy reaches the gRPC service."""
@@ -46,6 +64,8 @@ class Settings(BaseSettings):
     """Answers per model and category until which every answer is read."""
     max_observed: PositiveInt = 256
     """Answers read at the same time; each holds a gRPC stream while the model writes."""
+    streams_carry_usage: bool = False
+    """Whether vLLM runs with --enable-force-include-usage, so that streams carry usage unasked and can be learned from."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.98
     """Weight of the past in the learned bytes per token."""
     margin_deviations: Annotated[float, Field(ge=0.0)] = 2.0
@@ -59,40 +79,79 @@ class Settings(BaseSettings):
     drain_s: Annotated[float, Field(ge=0.0)] = 10.0
     """After SIGTERM: how long exchanges in flight may take to finish."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the framework names it
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the framework names it
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The command line wins over the environment, the environment over the file."""
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
-
 
 def load_settings(path: Path | None = None, **overrides: object) -> Settings:
-    """Read settings; `overrides` that are not None win over environment and file.
+    """Read settings: the environment wins over the file, and `overrides` that are not None win over both.
 
     Raises:
-        ConfigurationError: the file is missing or not YAML, a key is unknown, a value is out of range.
+        ConfigurationError: the file cannot be read, a name is unknown, a value is out of range.
     """
-    if path is not None and not path.is_file():
-        raise ConfigurationError(f"settings file {path} does not exist")
-
-    class FromFile(Settings):
-        model_config = SettingsConfigDict(yaml_file=path)
-
+    in_file = _read(path) if path else {}
+    given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return FromFile.model_validate({name: value for name, value in overrides.items() if value is not None})
+        return Settings.model_validate(in_file | _in_environment() | given)
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from error
-    except (yaml.YAMLError, TypeError, ValueError, OSError) as error:
-        raise ConfigurationError(f"settings file {path} cannot be read: {error}") from error
+
+
+def defaults_yaml() -> str:
+    """Every setting with its meaning and its default, as a file that `load_settings` takes."""
+    parts = ["# What `dualpool serve --config FILE` takes, with the defaults."]
+    for name, field in Settings.model_fields.items():
+        meaning = textwrap.fill(field.description or "", 100, initial_indent="# ", subsequent_indent="# ")
+        parts.append(f"{meaning}\n{name}: {json.dumps(field.default)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"settings file {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"settings file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigurationError(f"settings file {path}: the file must be a mapping of settings")
+    return content
+
+
+def _in_environment() -> dict[str, str]:
+    """Settings among the environment's variables; others only if none of them looks like a misspelt setting.
+
+    Not every other one is a mistake: for a Service named dualpool Kubernetes sets DUALPOOL_SERVICE_HOST and more.
+    """
+    given = {name[len(_PREFIX) :].lower(): value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+    misspelt = {name: meant for name in given.keys() - Settings.model_fields.keys() if (meant := _meant(name))}
+    if misspelt:
+        lines = [f"  {_variable(name)}: {_unknown(_variable(meant))}" for name, meant in sorted(misspelt.items())]
+        raise ConfigurationError("environment variables cannot be used:\n" + "\n".join(lines))
+    return {name: value for name, value in given.items() if name in Settings.model_fields}
+
+
+def _variable(name: str) -> str:
+    return _PREFIX + name.upper()
+
+
+def _meant(name: str) -> str | None:
+    """The setting that an unknown name was probably meant to be: one much like it, or one it is the beginning of."""
+    known = list(Settings.model_fields)
+    longer = [setting for setting in known if setting.startswith(f"{name}_")]
+    return next(iter(get_close_matches(name, known, n=1, cutoff=_LIKENESS) + longer), None)
+
+
+def _unknown(meant: str | None) -> str:
+    return f"unknown setting; did you mean {meant}?" if meant else "unknown setting"
 
 
 def _explain(error: ValidationError) -> str:
-    """One line a setting, naming it as the operator wrote it."""
-    lines = {f"  {item['loc'][0] if item['loc'] else 'the file'}: {item['msg']}" for item in error.errors()}
+    """One line a mistake, naming the setting as the operator wrote it."""
+    lines = {
+        f"  {item['loc'][0]}: {_complaint(item['type'], str(item['loc'][0]), item['msg'])}" for item in error.errors()
+    }
     return "settings cannot be used:\n" + "\n".join(sorted(lines))
+
+
+def _complaint(kind: str, name: str, message: str) -> str:
+    return _unknown(_meant(name)) if kind == "extra_forbidden" else message.removeprefix("Value error, ")

@@ -63,6 +63,7 @@ def _exported(telemetry: Telemetry, ledger: Ledger, router: Router) -> set[str]:
     correction = router.complete(decision, Usage(100))
     assert correction is not None
     assert correction.misroute is Misroute.OVER
+    ledger.record_decision(decision)
     ledger.record(Outcome(decision, correction, ReadOutcome.USAGE))
     ledger.record(Outcome(None, None, None, Undecided.ENDED_EARLY))
     return {sample.name for family in telemetry.registry.collect() for sample in family.samples}

@@ -2,8 +2,8 @@
 
     python tools/margins.py REQUESTS.jsonl.xz
 
-REQUESTS holds one JSON object a line with `body` (the request's JSON as text), `max_tokens` and `llama3_tokens` (true
-prompt tokens). Bodies are shuffled (three orders, each four times); a decision counts once its ratio is calibrated.
+REQUESTS holds one JSON object a line with `body` (a chat's JSON as text) and `llama3_tokens` (its true prompt tokens).
+Bodies are shuffled (three orders, each four times); a decision counts unless its ratio was cold.
 """
 
 import argparse
@@ -14,16 +14,16 @@ from itertools import product
 from pathlib import Path
 from random import Random
 
-from extproc.routing.budget import BudgetRules, budget_of
 from extproc.routing.estimators import EmaEstimator, EmaRules
-from extproc.routing.policy import judge
+from extproc.routing.policy import TokenBudgetPolicy
 from extproc.routing.request import read_request
-from extproc.routing.values import Misroute, Pool, RequestFacts, Usage
+from extproc.routing.router import Router
+from extproc.routing.values import Misroute, Provenance, RequestFacts, Usage
 
 THRESHOLD_TOKENS = 8192
 REPEATS, ORDERS = 4, 3
-Row = tuple[RequestFacts, int, int]
-"""Facts, true prompt tokens, output tokens."""
+Row = tuple[RequestFacts, int]
+"""Facts and true prompt tokens."""
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         counts = Counter[str]()
         for order in range(ORDERS):
             counts += run(rows, EmaRules(decay=beta, margin_deviations=gamma), order)
-        shares = [100 * counts[kind] / counts["decided"] for kind in (Misroute.UNDER, Misroute.OVER)]
+        shares = [100 * counts[kind] / counts["judged"] for kind in (Misroute.UNDER, Misroute.OVER)]
         print(f"| {gamma:g} | {beta} | {shares[0]:.2f} % | {shares[1]:.2f} % |")
 
 
@@ -47,25 +47,19 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _row(raw: dict[str, object]) -> Row:
-    facts = read_request("/v1/chat/completions", str(raw["body"]).encode())
-    return facts, int(str(raw["llama3_tokens"])), int(str(raw["max_tokens"] or 0))
+    return read_request("/v1/chat/completions", str(raw["body"]).encode()), int(str(raw["llama3_tokens"]))
 
 
 def run(rows: list[Row], rules: EmaRules, order: int) -> Counter[str]:
-    """Decide, compare, learn, in one shuffled order."""
-    estimator, counts = EmaEstimator(rules), Counter[str]()
+    """Route and complete every request with its truth, in one shuffled order."""
+    router, counts = Router(estimator=EmaEstimator(rules), policy=TokenBudgetPolicy(THRESHOLD_TOKENS)), Counter[str]()
     stream = rows * REPEATS
     Random(order).shuffle(stream)
-    for facts, true_tokens, output_tokens in stream:
-        if facts.flaw is not None:
-            continue
-        estimate = estimator.estimate(facts)
-        if estimate.calibrated:
-            prompt = budget_of(facts, estimate, BudgetRules()).prompt_tokens
-            pool = Pool.SHORT if prompt + output_tokens <= THRESHOLD_TOKENS else Pool.LONG
-            counts["decided"] += 1
-            counts[str(judge(pool, true_tokens + output_tokens, THRESHOLD_TOKENS))] += 1
-        estimator.learn(facts, Usage(true_tokens))
+    for facts, true_tokens in stream:
+        correction = router.complete(router.route(facts, draw=1.0), Usage(true_tokens))
+        if correction and correction.judged and correction.provenance is not Provenance.COLD:
+            counts["judged"] += 1
+            counts[str(correction.misroute)] += 1
     return counts
 
 

@@ -24,9 +24,7 @@ async def serve_floor(listen: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    process: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
-        _process, request_deserializer=wire.parse
-    )
+    process: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(_process)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(wire.SERVICE, {wire.METHOD: process}),))
     # Envoy skips a processor that does not say it is ready.
     vitals = health.aio.HealthServicer()
@@ -40,7 +38,7 @@ async def serve_floor(listen: str) -> None:
 
 async def _process(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
     while (message := await context.read()) is not grpc.aio.EOF:
-        if message.WhichOneof("request") == "request_headers":
+        if wire.parse(message).WhichOneof("request") == "request_headers":
             await context.write(_ASK_BODY)
         else:
             await context.write(_ROUTE)

@@ -16,7 +16,8 @@ from extproc.bench.stage import SIZE_HEADER, Side
 from extproc.demo.processes import Child
 
 KIB = 1024
-BODY_SIZES = (KIB, 16 * KIB, 200 * KIB, 1024 * KIB)
+BODY_SIZES = (KIB, 16 * KIB, 128 * KIB, 200 * KIB, 1024 * KIB)
+"""128 KiB is about the largest body that is read; the two above it are routed by their content-length alone."""
 CONNECTIONS = 4
 _WORD = "words that mean little but weigh like prose, "
 _PATH = "/v1/chat/completions"

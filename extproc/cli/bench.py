@@ -13,9 +13,9 @@ def bench(
 ) -> None:
     """Measure Envoy alone, Envoy with the cheapest Python processor, and Envoy with dualpool, side by side.
 
-    Bodies of 1 KiB, 16 KiB, 200 KiB and 1 MiB in turns over loopback; medians of several rounds. Prints requests/s,
-    latency, and processor time per request of Envoy and of the processor as a Markdown table. The ratios compare
-    better between machines than the figures do.
+    Bodies of 1 KiB to 1 MiB in turns over loopback; medians of several rounds. Prints requests/s, latency, and
+    processor time per request of Envoy and of the processor as a Markdown table. The ratios compare better between
+    machines than the figures do.
 
     Example: dualpool bench --quick
     """

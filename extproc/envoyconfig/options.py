@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from extproc.errors import ConfigurationError
+from extproc.routing.exchange import certain_long_bytes
+from extproc.settings import split_host_port
 
-MAX_PORT = 65_535
+MIN_BUFFER_LIMIT_BYTES = 2**20
+"""Envoy's own default: enough for thresholds up to 43,690 tokens."""
+MAX_BUFFER_LIMIT_BYTES = 8 * 2**20
+"""Envoy sends up to about twice its limit in one message, and the service takes messages of up to 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +24,13 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read HOST:PORT; raises ConfigurationError for anything else."""
-        host, _, port = text.strip().rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
+        try:
+            host, port = split_host_port(text.strip())
+        except ValueError:
+            host, port = "", 0
+        if not port:
             raise ConfigurationError(f"{text!r} is not an address: write HOST:PORT, for example 127.0.0.1:8001")
-        return cls(host, int(port))
+        return cls(host, port)
 
     @classmethod
     def parse_list(cls, text: str) -> tuple[Self, ...]:
@@ -59,7 +66,7 @@ class EnvoyOptions:
     """Envoy's own pages, which have no password."""
     baseline_listen: Address | None = None
     """A second door with the same routes that asks nobody, for telling what asking costs."""
-    buffer_limit_bytes: int = 1024 * 1024
+    buffer_limit_bytes: int = MIN_BUFFER_LIMIT_BYTES
     """How much of a body Envoy holds while it asks; a longer body of unknown length goes to the long pool."""
     message_timeout_s: float = 1.0
     """How long Envoy waits for one answer of the service before it goes on without it."""
@@ -76,3 +83,19 @@ class EnvoyOptions:
             raise ConfigurationError("the service and both pools need at least one address each")
         if self.buffer_limit_bytes <= 0 or self.message_timeout_s <= 0:
             raise ConfigurationError("the buffer limit and the message timeout must be above zero")
+
+
+def buffer_limit_for(threshold_tokens: int) -> int:
+    """The least power of two, from 1 MiB, with which Envoy shows the service every body it wants to judge whole.
+
+    Raises:
+        ConfigurationError: the threshold asks for bodies larger than the service takes.
+    """
+    limit_bytes = max(MIN_BUFFER_LIMIT_BYTES, 1 << (certain_long_bytes(threshold_tokens) - 1).bit_length())
+    if limit_bytes > MAX_BUFFER_LIMIT_BYTES:
+        largest = MAX_BUFFER_LIMIT_BYTES // certain_long_bytes(1)
+        raise ConfigurationError(
+            f"a threshold of {threshold_tokens} tokens is too large: the service can be shown bodies of up to"
+            f" {MAX_BUFFER_LIMIT_BYTES} bytes, enough for {largest} tokens"
+        )
+    return limit_bytes

@@ -101,7 +101,8 @@ class _State(Enum):
 
 
 _PASS = Reply(Action.PASS)
-_PASS_LAST = Reply(Action.PASS, last=True)
+LEAVE = Reply(Action.PASS, last=True)
+"""Go on without us."""
 _ASK_BODY = Reply(Action.ASK_BODY)
 _READ_WHOLE = Reply(Action.READ_WHOLE)
 _READ_STREAM = Reply(Action.READ_STREAM)
@@ -140,8 +141,11 @@ class Exchange:
         """The body came, or its beginning where Envoy's buffer was too small for it: decide."""
         if self._state is not _State.AWAIT_BODY:
             return self._pass()
-        facts = read_request(self._path, body) if end_of_stream else flawed(Flaw.BODY_INCOMPLETE)
-        return self._route(self._router.route(facts, draw=self._draw))
+        if not end_of_stream:
+            return self._route(self._router.route(flawed(Flaw.BODY_INCOMPLETE), draw=self._draw))
+        if len(body) > MAX_PLAUSIBLE_BYTES_PER_TOKEN * self._router.policy.threshold_tokens:
+            return self._route(self._router.route_oversized())
+        return self._route(self._router.route(read_request(self._path, body), draw=self._draw))
 
     def response_headers(self, head: ResponseHead, *, end_of_stream: bool) -> Reply:
         """The response's headers came: read on if the answer can teach. Errors and local replies never do."""
@@ -191,4 +195,4 @@ class Exchange:
 
     def _done(self) -> Reply:
         self._state = _State.DONE
-        return _PASS_LAST
+        return LEAVE

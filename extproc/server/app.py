@@ -52,7 +52,11 @@ def build_router(settings: Settings) -> Router:
             undeclared_output_tokens=None if undeclared == "long" else undeclared,
             template_tokens=settings.template_tokens,
         ),
-        observe_rules=ObserveRules(share=settings.observe_share, max_in_flight=settings.max_observed),
+        observe_rules=ObserveRules(
+            share=settings.observe_share,
+            max_in_flight=settings.max_observed,
+            streams_carry_usage=settings.streams_carry_usage,
+        ),
     )
 
 

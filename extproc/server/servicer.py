@@ -29,10 +29,8 @@ class Servicer:
         self._explain = explain
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """What a gRPC server registers: one bidirectional method, replies already serialised."""
-        process: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
-            self._process, request_deserializer=wire.parse
-        )
+        """What a gRPC server registers: one bidirectional method, whose messages are bytes both ways."""
+        process: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(self._process)
         return grpc.method_handlers_generic_handler(wire.SERVICE, {wire.METHOD: process})
 
     async def _process(self, _: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -42,13 +40,15 @@ class Servicer:
         try:
             while (message := await context.read()) is not grpc.aio.EOF:
                 try:
-                    reply, last = wire.answer(exchange, message, explain=self._explain)
+                    answer, reply = wire.answer(exchange, message, explain=self._explain)
                 except Exception as error:  # noqa: BLE001 - our bug must not become the user's error
                     self._confess(error)
                     return
-                if reply:
-                    await context.write(reply)
-                if last:
+                if reply.decision is not None:
+                    self._ledger.record_decision(reply.decision)
+                if answer:
+                    await context.write(answer)
+                if reply.last:
                     return
         finally:
             self._ledger.streams -= 1

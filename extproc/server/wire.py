@@ -15,7 +15,7 @@ from extproc._proto.external_processor_pb2 import (
     TrailersResponse,
 )
 from extproc._proto.processing_mode_pb2 import ProcessingMode
-from extproc.routing.exchange import Action, Exchange, Reply, RequestHead, ResponseHead
+from extproc.routing.exchange import LEAVE, Action, Exchange, Reply, RequestHead, ResponseHead
 from extproc.routing.headers import (
     BUDGET_HEADER,
     CATEGORY_HEADER,
@@ -66,20 +66,24 @@ _TRAILER_PHASES = ("request_trailers", "response_trailers")
 parse = ProcessingRequest.FromString
 
 
-def answer(exchange: Exchange, message: ProcessingRequest, *, explain: bool) -> tuple[bytes, bool]:
+def answer(exchange: Exchange, raw: bytes, *, explain: bool) -> tuple[bytes, Reply]:
     """Pass one message to the exchange.
 
     Args:
         exchange: the exchange the message belongs to.
-        message: what Envoy sent.
+        raw: the message as Envoy sent it.
         explain: set the explaining headers beside the pool header.
 
     Returns:
-        The reply's bytes (empty for a message of a kind this subset does not know), and whether it is the last.
+        The answer's bytes (empty for a message of a kind this subset does not know), and the reply they stand for.
+
+    Raises:
+        google.protobuf.message.DecodeError: the bytes are no message.
     """
+    message = parse(raw)
     phase = message.WhichOneof("request")
     if phase is None:
-        return b"", True
+        return b"", LEAVE
     if phase == "request_headers":
         headers = message.request_headers
         reply = exchange.request_headers(_request_head(headers.headers), end_of_stream=headers.end_of_stream)
@@ -89,10 +93,10 @@ def answer(exchange: Exchange, message: ProcessingRequest, *, explain: bool) -> 
         reply = _later_event(exchange, phase, message)
     decision = reply.decision
     if decision is None:
-        return CANNED[phase, reply.action], reply.last
+        return CANNED[phase, reply.action], reply
     if explain:
-        return _message(phase, _routing(explained(decision))).SerializeToString(), reply.last
-    return CANNED_ROUTES[phase, decision.pool], reply.last
+        return _message(phase, _routing(explained(decision))).SerializeToString(), reply
+    return CANNED_ROUTES[phase, decision.pool], reply
 
 
 def _later_event(exchange: Exchange, phase: str, message: ProcessingRequest) -> Reply:

@@ -7,7 +7,7 @@ from collections import Counter
 
 from extproc.routing.exchange import Outcome, Undecided
 from extproc.routing.response import ReadOutcome
-from extproc.routing.values import Category, Correction, Misroute, Pool, Provenance, Reason
+from extproc.routing.values import Category, Correction, Decision, Misroute, Pool, Provenance, Reason
 
 
 class Ledger:
@@ -29,14 +29,14 @@ class Ledger:
         self.streams = 0
         """gRPC streams open now."""
 
+    def record_decision(self, decision: Decision) -> None:
+        """Take in a decision when it is made: its answer may stream for an hour."""
+        self.decisions[decision.pool, decision.reason, decision.provenance] += 1
+
     def record(self, outcome: Outcome) -> None:
-        """Take in what one exchange came to."""
+        """Take in what one exchange came to beside its decision."""
         if outcome.undecided is not None:
             self.undecided[outcome.undecided] += 1
-        decision = outcome.decision
-        if decision is None:
-            return
-        self.decisions[decision.pool, decision.reason, decision.provenance] += 1
         if outcome.read is not None:
             self.answers_read[outcome.read] += 1
         if outcome.correction is not None:

@@ -15,7 +15,7 @@ def runs() -> list[Run]:
 def test_the_table_has_a_row_for_each_run() -> None:
     """Two lines of heading and a row each; the factor stands in the service's rows alone."""
     lines = table(runs()).splitlines()
-    assert len(lines) == 2 + 12
+    assert len(lines) == 2 + 15
     assert lines[4] == "| 1 KiB | dualpool | 1000 | 1.00 | 2.00 | 50 | 125 | 1.25 |"
     assert lines[3].endswith("| 100 |  |")
 

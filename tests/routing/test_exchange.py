@@ -143,6 +143,14 @@ def test_a_body_that_did_not_fit_envoys_buffer_goes_long() -> None:
     assert reply.last
 
 
+def test_a_body_of_untold_length_is_not_read_beyond_the_bound() -> None:
+    """A chunked body that turns out too long to be short is decided by its size, as if its length had been told."""
+    exchange = begun()
+    reply = exchange.request_body(b" " * (certain_long_bytes(8192) + 1), end_of_stream=True)
+    assert reply.decision is not None
+    assert reply.decision.reason is Reason.CONTENT_LENGTH
+
+
 def test_an_unreadable_body_goes_long() -> None:
     """Nothing raises; the reason says what happened."""
     reply = begun().request_body(b"\x00\xff{", end_of_stream=True)

@@ -47,6 +47,7 @@ class Fixture:
     """A service on loopback and what it counted."""
 
     def __init__(self, estimator: Estimator) -> None:
+        self.address = ""
         self.ledger = Ledger()
         self.router = Router(estimator=estimator, policy=TokenBudgetPolicy(8192))
         self.servicer = Servicer(self.router, self.ledger, random=Random(1), explain=False)
@@ -58,9 +59,9 @@ async def served(estimator: Estimator | None = None) -> AsyncIterator[tuple[Fixt
     fixture = Fixture(estimator or EmaEstimator())
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((fixture.servicer.handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    fixture.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with grpc.aio.insecure_channel(fixture.address) as channel:
         method: Method = channel.stream_stream(
             f"/{wire.SERVICE}/{wire.METHOD}",
             request_serializer=ProcessingRequest.SerializeToString,
@@ -111,6 +112,7 @@ async def test_a_cancelled_stream_is_completed() -> None:
         await call.write(BODY)
         await call.read()
         assert fixture.router.observing == 1
+        assert sum(fixture.ledger.decisions.values()) == 1, "counted when made, not when its answer ends"
         call.cancel()
         await _until(lambda: fixture.ledger.streams == 0)
         assert fixture.router.observing == 0
@@ -146,8 +148,21 @@ async def test_our_bug_ends_the_stream_in_peace(caplog: pytest.LogCaptureFixture
         assert "word" not in caplog.text
 
 
+async def test_bytes_that_are_no_message_end_the_stream_in_peace() -> None:
+    """A peer that speaks another protocol is counted as an error, and the RPC ends with OK."""
+    async with served() as (fixture, _), grpc.aio.insecure_channel(fixture.address) as channel:
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            f"/{wire.SERVICE}/{wire.METHOD}"
+        )
+        call = method()
+        await call.write(b"\xff\xff")
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+        assert fixture.ledger.internal_errors == 1
+
+
 async def test_a_bug_in_learning_does_not_reach_the_exchange() -> None:
-    """All replies were sent before learning fails; the failure is counted."""
+    """All replies were sent before learning fails; the decision and the failure are counted."""
     async with served(BrokenEstimator(on_learn=True)) as (fixture, open_stream):
         call = open_stream()
         for message in (REQUEST, BODY, RESPONSE, RESPONSE_BODY):
@@ -156,6 +171,7 @@ async def test_a_bug_in_learning_does_not_reach_the_exchange() -> None:
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
         assert fixture.ledger.internal_errors == 1
+        assert sum(fixture.ledger.decisions.values()) == 1
 
 
 async def _until(condition: Callable[[], bool]) -> None:

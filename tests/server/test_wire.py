@@ -4,6 +4,7 @@ from typing import Final
 
 import pytest
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingResponse as TheirResponse
+from google.protobuf.message import DecodeError
 
 from extproc._proto.core_pb2 import HeaderMap, HeaderValue, HeaderValueOption
 from extproc._proto.external_processor_pb2 import (
@@ -15,7 +16,7 @@ from extproc._proto.external_processor_pb2 import (
 )
 from extproc.envoyconfig.modes import ALLOWED_OVERRIDES
 from extproc.routing.estimators import FixedRatioEstimator
-from extproc.routing.exchange import Exchange
+from extproc.routing.exchange import LEAVE, Exchange
 from extproc.routing.policy import TokenBudgetPolicy
 from extproc.routing.router import ObserveRules, Router
 from extproc.server import wire
@@ -64,8 +65,8 @@ def say(
     conversation: Exchange, message: ProcessingRequest, *, explain: bool = False
 ) -> tuple[ProcessingResponse, bool]:
     """One message in, one reply out."""
-    raw, last = wire.answer(conversation, message, explain=explain)
-    return ProcessingResponse.FromString(raw), last
+    raw, reply = wire.answer(conversation, message.SerializeToString(), explain=explain)
+    return ProcessingResponse.FromString(raw), reply.last
 
 
 def mutations(response: ProcessingResponse) -> dict[str, bytes]:
@@ -179,7 +180,13 @@ def test_trailers_are_answered_in_kind(phase: str) -> None:
 
 def test_a_message_of_an_unknown_kind_ends_the_conversation() -> None:
     """A newer Envoy's message of a kind this subset lacks is answered by leaving, which lets Envoy go on."""
-    assert wire.answer(exchange(), ProcessingRequest(), explain=False) == (b"", True)
+    assert wire.answer(exchange(), b"", explain=False) == (b"", LEAVE)
+
+
+def test_bytes_that_are_no_message_are_an_error() -> None:
+    """The servicer turns it into a stream that ends in peace."""
+    with pytest.raises(DecodeError):
+        wire.answer(exchange(), b"\xff\xff", explain=False)
 
 
 def test_modes_are_exactly_those_the_configuration_allows() -> None:
@@ -191,5 +198,5 @@ def test_modes_are_exactly_those_the_configuration_allows() -> None:
 def test_an_independent_reader_understands_a_canned_reply() -> None:
     """envoy-data-plane's classes read the bytes that go out."""
     conversation = exchange()
-    raw, _ = wire.answer(conversation, request_headers(), explain=False)
+    raw, _ = wire.answer(conversation, request_headers().SerializeToString(), explain=False)
     assert TheirResponse.parse(raw).mode_override is not None

@@ -38,6 +38,7 @@ def test_a_decision_and_what_was_learned_show(parts: tuple[Ledger, Router, Telem
     decision = router.route(FACTS, draw=0.0)
     assert value(telemetry, "dualpool_observing") == 1
     correction = router.complete(decision, Usage(8000))
+    ledger.record_decision(decision)
     ledger.record(Outcome(decision, correction, None))
     labels = {"pool": "long", "reason": "estimator_cold", "provenance": "cold"}
     assert value(telemetry, "dualpool_decisions_total", **labels) == 1

@@ -37,6 +37,7 @@ def correction(misroute: Misroute | None, *, learned: bool, judged: bool = True)
 def test_an_unobserved_decision_counts_as_a_decision_alone() -> None:
     """Nothing is said of answers that were not read."""
     ledger = Ledger()
+    ledger.record_decision(DECISION)
     ledger.record(Outcome(DECISION, None, None))
     assert ledger.decisions == {(Pool.SHORT, Reason.FITS, Provenance.CALIBRATED): 1}
     assert (ledger.judged, ledger.learned, dict(ledger.answers_read), dict(ledger.misroutes)) == (0, 0, {}, {})
