@@ -29,8 +29,8 @@ def split_host_port(value: str) -> tuple[str, int]:
     """
     host, _, port = value.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
-    written_as_it_should = host == (f"[{bare}]" if ":" in bare else bare)
-    if not bare or not written_as_it_should or not port.isascii() or not port.isdecimal() or int(port) > _MAX_PORT:
+    well_bracketed = host == (f"[{bare}]" if ":" in bare else bare)
+    if not (bare and well_bracketed and port.isascii() and port.isdecimal() and int(port) <= _MAX_PORT):
         raise ValueError("expected HOST:PORT, for example 127.0.0.1:50051 or [::1]:50051")
     return bare, int(port)
 
@@ -65,7 +65,8 @@ class Settings(BaseModel):
     max_observed: PositiveInt = 256
     """Answers read at the same time; each holds a gRPC stream while the model writes."""
     streams_carry_usage: bool = False
-    """Whether vLLM runs with --enable-force-include-usage, so that streams carry usage unasked and can be learned from."""
+    """Whether vLLM runs with --enable-force-include-usage, so that streams carry usage unasked and can be learned
+    from."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.98
     """Weight of the past in the learned bytes per token."""
     margin_deviations: Annotated[float, Field(ge=0.0)] = 2.0
@@ -86,7 +87,7 @@ def load_settings(path: Path | None = None, **overrides: object) -> Settings:
     Raises:
         ConfigurationError: the file cannot be read, a name is unknown, a value is out of range.
     """
-    in_file = _read(path) if path else {}
+    in_file = {} if path is None else _read(path)
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings.model_validate(in_file | _in_environment() | given)
@@ -98,7 +99,9 @@ def defaults_yaml() -> str:
     """Every setting with its meaning and its default, as a file that `load_settings` takes."""
     parts = ["# What `dualpool serve --config FILE` takes, with the defaults."]
     for name, field in Settings.model_fields.items():
-        meaning = textwrap.fill(field.description or "", 100, initial_indent="# ", subsequent_indent="# ")
+        meaning = textwrap.fill(
+            field.description or "", 100, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+        )
         parts.append(f"{meaning}\n{name}: {json.dumps(field.default)}")
     return "\n\n".join(parts) + "\n"
 

@@ -58,9 +58,9 @@ def _exported(telemetry: Telemetry, ledger: Ledger, router: Router) -> set[str]:
     from extproc.routing.response import ReadOutcome
     from extproc.routing.values import Misroute, RequestFacts, Usage
 
-    facts = RequestFacts(text_bytes=90_000, total_text_bytes=90_000, output_tokens=16)
+    facts = RequestFacts(text_bytes=20_000, total_text_bytes=20_000, output_tokens=16)
     decision = router.route(facts, draw=0.0)
-    correction = router.complete(decision, Usage(100))
+    correction = router.complete(decision, Usage(5000))
     assert correction is not None
     assert correction.misroute is Misroute.OVER
     ledger.record_decision(decision)

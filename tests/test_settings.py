@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from extproc.errors import ConfigurationError
-from extproc.settings import Settings, load_settings
+from extproc.settings import Settings, defaults_yaml, load_settings, split_host_port
 
 
 @pytest.fixture
@@ -28,14 +28,21 @@ def test_the_command_line_wins_over_the_environment_over_the_file(file: Path, mo
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("treshold_tokens: 1", "treshold_tokens"),
+        ("treshold_tokens: 1", r"treshold_tokens: unknown setting; did you mean threshold_tokens\?"),
+        ("threshold: 1", r"threshold: unknown setting; did you mean threshold_tokens\?"),
+        ("colour: blue", "colour: unknown setting$"),
         ("threshold_tokens: 0", "threshold_tokens"),
         ("undeclared_output: plenty", "undeclared_output"),
         ("observe_share: 1.5", "observe_share"),
         ("listen: nowhere", "listen"),
-        ("listen: 127.0.0.1:99999", "listen"),
-        ("- threshold_tokens", "the file"),
-        ("a: [", "settings.yaml"),
+        ("listen: 127.0.0.1:99999", "listen: expected HOST:PORT"),
+        ("listen: '::1:50051'", "listen: expected HOST:PORT"),
+        ("margin_deviations: .inf", "margin_deviations: .*finite"),
+        ("drain_s: .nan", "drain_s: .*finite"),
+        ("- threshold_tokens", "the file must be a mapping of settings"),
+        ("threshold_tokens", "the file must be a mapping of settings"),
+        ("1: 2", "the file must be a mapping of settings"),
+        ("a: [", r"settings\.yaml is not YAML"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -50,6 +57,69 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A file that was asked for and is not there is an error, not the defaults."""
     with pytest.raises(ConfigurationError, match=r"gone\.yaml"):
         load_settings(tmp_path / "gone.yaml")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    """It is named for what it is."""
+    with pytest.raises(ConfigurationError, match=r"(?i)is a directory"):
+        load_settings(tmp_path)
+
+
+def test_an_empty_file_leaves_the_defaults(tmp_path: Path) -> None:
+    """Also one of comments alone."""
+    path = tmp_path / "settings.yaml"
+    path.write_text("# nothing yet\n")
+    assert load_settings(path) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DUALPOOL_TRESHOLD_TOKENS", "DUALPOOL_THRESHOLD_TOKENS"),
+        ("DUALPOOL_THRESHOLD", "DUALPOOL_THRESHOLD_TOKENS"),
+        ("DUALPOOL_EXPLAIN_HEADER", "DUALPOOL_EXPLAIN_HEADERS"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(name: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the one that was probably meant."""
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigurationError, match=rf"{name}: unknown setting; did you mean {meant}\?"):
+        load_settings()
+
+
+def test_variables_that_others_set_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes sets these for Services named dualpool and dualpool-metrics, the demo reads DUALPOOL_ENVOY."""
+    of_services = ("SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT", "PORT_50051_TCP", "PORT_50051_TCP_ADDR")
+    for name in (*of_services, *(f"METRICS_{name}" for name in of_services), "ENVOY"):
+        monkeypatch.setenv(f"DUALPOOL_{name}", "tcp://10.0.0.1:50051")
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [("127.0.0.1:50051", ("127.0.0.1", 50051)), ("[::1]:9464", ("::1", 9464)), ("gateway:0", ("gateway", 0))],
+)
+def test_an_address_is_split(text: str, pair: tuple[str, int]) -> None:
+    """Brackets belong to the writing of an IPv6 host, not to the host."""
+    assert split_host_port(text) == pair
+    assert load_settings(listen=text, metrics_listen=text).metrics_listen == text
+
+
+@pytest.mark.parametrize("text", ["::1:80", "[]:80", "[::1:80", "::1]:80", "[gateway]:80", ":80", "host:", "host:٣"])
+def test_what_is_no_address_is_not_split(text: str) -> None:
+    """An IPv6 host without brackets neither: where it ends would be a guess."""
+    with pytest.raises(ValueError, match="expected HOST:PORT"):
+        split_host_port(text)
+
+
+def test_the_printed_defaults_are_a_settings_file(tmp_path: Path) -> None:
+    """Read back they give the defaults, each named once and explained above."""
+    path = tmp_path / "settings.yaml"
+    path.write_text(defaults_yaml())
+    assert load_settings(path) == Settings()
+    for name, field in Settings.model_fields.items():
+        before = defaults_yaml().split(f"\n{name}: ")[0].rsplit("\n\n", 1)[1]
+        assert " ".join(before.replace("#", "").split()) == " ".join((field.description or "").split())
 
 
 @pytest.mark.parametrize("value", ["long", "2048"])

@@ -24,8 +24,11 @@ app = typer.Typer(
         " (prompt + output) fits, without running a tokenizer. Start with `dualpool demo`."
     ),
 )
-for _command in (serve, envoy_config, mock_vllm, demo, bench):
-    app.command()(_command)
+app.command(short_help="Run the service that Envoy asks about each request.")(serve)
+app.command(short_help="Print an Envoy configuration for two vLLM pools.")(envoy_config)
+app.command(short_help="Serve a stand-in for vLLM that needs no GPU.")(mock_vllm)
+app.command(short_help="See it all at work on loopback, with traffic.")(demo)
+app.command(short_help="Measure what the service costs on this machine.")(bench)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback shape

@@ -43,7 +43,9 @@ def demo(  # noqa: PLR0917 - typer passes every option by name
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running after the summary, until Ctrl-C.")] = False,  # noqa: FBT002
     json: Annotated[bool, typer.Option("--json", help="Print only the summary, as JSON.")] = False,  # noqa: FBT002
 ) -> None:
-    """Start Envoy, the service and two mock vLLM pools on loopback, and send real text of many kinds through them.
+    """Start Envoy, the service and two mock vLLM pools on loopback, and send a mix of requests through them.
+
+    Real prose and code, generated records; chats and completions, streamed and not.
 
     Shows where requests went and why, the bytes per token learned for each category beside the truth, misroutes both
     ways, and the latency the service adds.
@@ -54,26 +56,30 @@ def demo(  # noqa: PLR0917 - typer passes every option by name
     is the difference of percentiles between the same JSON requests sent in turn, one at a time, through Envoy with and
     without the service, from sending to the last byte.
 
-    Exits with 0 if no request failed, else with 1.
+    Exits with 0 if no request failed, with 1 if one did, with 2 if a part did, with 130 if it was interrupted.
 
     Example: dualpool demo --keep
     """
-    from extproc.demo.fleet import fleet_at
-    from extproc.demo.run import DemoOptions, run_demo
-    from extproc.envoyconfig.binary import find_envoy
+    from extproc.demo.signals import interruptible, signals_held
 
     if url and (envoy or port or keep):
         raise typer.BadParameter("starts nothing, so it takes no --envoy, --port or --keep", param_hint="--url")
-    options = DemoOptions(
-        envoy_binary=None if url else find_envoy(envoy),
-        existing=fleet_at(url.rstrip("/"), metrics_url) if url else None,
-        requests=requests,
-        concurrency=concurrency,
-        threshold_tokens=threshold,
-        seed=seed,
-        listen_port=port,
-        bodies=bodies,
-        keeps_running=keep,
-        prints_json=json,
-    )
-    raise typer.Exit(run_demo(options))
+    with interruptible():
+        with signals_held():
+            from extproc.demo.fleet import fleet_at
+            from extproc.demo.run import DemoOptions, run_demo
+            from extproc.envoyconfig.binary import find_envoy
+
+        options = DemoOptions(
+            envoy_binary=None if url else find_envoy(envoy),
+            existing=fleet_at(url.rstrip("/"), metrics_url) if url else None,
+            requests=requests,
+            concurrency=concurrency,
+            threshold_tokens=threshold,
+            seed=seed,
+            listen_port=port,
+            bodies=bodies,
+            keeps_running=keep,
+            prints_json=json,
+        )
+        raise typer.Exit(run_demo(options))

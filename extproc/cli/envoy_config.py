@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from extproc.errors import ConfigurationError
+
 
 def envoy_config(  # noqa: PLR0917 - typer passes every option by name
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where clients reach Envoy.")] = "127.0.0.1:10000",
@@ -24,9 +26,17 @@ def envoy_config(  # noqa: PLR0917 - typer passes every option by name
         str | None,
         typer.Option(metavar="HOST:PORT", help="A second listener that does not ask the service, to compare latency."),
     ] = None,
+    threshold_tokens: Annotated[
+        int, typer.Option(min=1, help="The service's threshold, which says how long a body may be worth asking about.")
+    ] = 8192,
     buffer_limit_bytes: Annotated[
-        int, typer.Option(min=1, help="How much of one body Envoy holds while it asks; what is cut off goes long.")
-    ] = 1024 * 1024,
+        int | None,
+        typer.Option(
+            min=1,
+            help="How much of one body Envoy holds while it asks; what is cut off goes long."
+            " [default: 1 MiB, or the power of two that holds 24 bytes for each token of the threshold]",
+        ),
+    ] = None,
     message_timeout_s: Annotated[
         float, typer.Option(help="Seconds Envoy waits for one answer of the service before it goes on without it.")
     ] = 1.0,
@@ -40,8 +50,10 @@ def envoy_config(  # noqa: PLR0917 - typer passes every option by name
     Example: dualpool envoy-config --short gpu1:8000,gpu2:8000 --long gpu3:8000 --output envoy.yaml
     """
     from extproc.envoyconfig.bootstrap import bootstrap_yaml
-    from extproc.envoyconfig.options import Address, EnvoyOptions
+    from extproc.envoyconfig.options import Address, EnvoyOptions, buffer_limit_for
+    from extproc.routing.exchange import certain_long_bytes
 
+    derived_limit_bytes = buffer_limit_for(threshold_tokens)
     options = EnvoyOptions(
         listen=Address.parse(listen),
         extproc=Address.parse_list(extproc),
@@ -49,11 +61,24 @@ def envoy_config(  # noqa: PLR0917 - typer passes every option by name
         long=Address.parse_list(long),
         admin=Address.parse(admin),
         baseline_listen=Address.parse(baseline_listen) if baseline_listen else None,
-        buffer_limit_bytes=buffer_limit_bytes,
+        buffer_limit_bytes=buffer_limit_bytes or derived_limit_bytes,
         message_timeout_s=message_timeout_s,
     )
-    text = bootstrap_yaml(options)
-    if output:
-        output.write_text(text, encoding="utf-8")
-    else:
+    _write(bootstrap_yaml(options), output)
+    least_bytes = certain_long_bytes(threshold_tokens)
+    if options.buffer_limit_bytes < least_bytes:
+        typer.echo(
+            f"dualpool: the service could judge bodies that this buffer limit cuts off, and they go long; for a"
+            f" threshold of {threshold_tokens} tokens take at least --buffer-limit-bytes {least_bytes}",
+            err=True,
+        )
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
         typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--output: {output} cannot be written: {error.strerror}") from error

@@ -6,25 +6,51 @@ from typing import Annotated
 import typer
 
 
+def _print_settings(wanted: bool) -> None:  # noqa: FBT001 - typer's callback shape
+    if wanted:
+        from extproc.settings import defaults_yaml
+
+        typer.echo(defaults_yaml(), nl=False)
+        raise typer.Exit
+
+
 def serve(
     config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings; see docs/operations.md.", metavar="FILE")
+        Path | None, typer.Option(help="YAML file of settings; --print-settings prints one.", metavar="FILE")
     ] = None,
-    listen: Annotated[str | None, typer.Option(help="gRPC address for Envoy.", metavar="HOST:PORT")] = None,
+    listen: Annotated[
+        str | None, typer.Option(help="gRPC address for Envoy. [default: 127.0.0.1:50051]", metavar="HOST:PORT")
+    ] = None,
     metrics_listen: Annotated[
-        str | None, typer.Option(help="Address of Prometheus's /metrics; empty turns it off.", metavar="HOST:PORT")
+        str | None,
+        typer.Option(
+            help="Address of Prometheus's /metrics; empty turns it off. [default: 127.0.0.1:9464]", metavar="HOST:PORT"
+        ),
     ] = None,
     threshold_tokens: Annotated[
-        int | None, typer.Option(help="Largest budget (prompt + output tokens) the short pool takes.")
+        int | None, typer.Option(help="Largest budget (prompt + output tokens) the short pool takes. [default: 8192]")
     ] = None,
     explain_headers: Annotated[
-        bool | None, typer.Option("--explain-headers/--no-explain-headers", help="Also set budget, reason … headers.")
+        bool | None,
+        typer.Option(
+            "--explain-headers/--no-explain-headers", help="Also set budget, reason … headers. [default: false]"
+        ),
     ] = None,
+    _: Annotated[  # noqa: FBT002 - a flag is off unless named
+        bool,
+        typer.Option(
+            "--print-settings",
+            callback=_print_settings,
+            is_eager=True,
+            help="Print every setting with its meaning and default, as a YAML file, and exit.",
+        ),
+    ] = False,
 ) -> None:
     """Run the external processor that Envoy asks where each request goes.
 
-    Every setting can stand in the YAML file or in the environment (DUALPOOL_THRESHOLD_TOKENS=16384); a flag wins over
-    the environment, the environment over the file. SIGTERM drains and exits with 0.
+    The options below are a few of the settings: --print-settings prints them all. Every one can stand in the YAML file
+    or in the environment (DUALPOOL_THRESHOLD_TOKENS=16384); a flag wins over the environment, the environment over the
+    file. SIGTERM drains and exits with 0.
 
     Example: dualpool serve --listen 0.0.0.0:50051 --threshold-tokens 8192
     """

@@ -1,1 +1,1 @@
-"""The product at work on one machine: Envoy, the service and two mock pools, with real text driven through them."""
+"""The product at work on one machine: Envoy, the service and two mock pools, with requests driven through them."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from extproc.demo.processes import LOOPBACK, Child, ChildFailedError, child, envoy, free_ports
 from extproc.demo.summary import SETTLED_SAMPLES
 from extproc.envoyconfig.bootstrap import bootstrap_yaml
-from extproc.envoyconfig.options import Address, EnvoyOptions
+from extproc.envoyconfig.options import Address, EnvoyOptions, buffer_limit_for
 from extproc.routing.values import Pool
 
 LONG_MAX_MODEL_LEN = 65_536
@@ -69,7 +69,7 @@ def fleet(*, envoy_binary: Path, threshold_tokens: int, listen_port: int | None)
             stack.enter_context(_pool(Pool.SHORT, ports.short, threshold_tokens)),
             stack.enter_context(_pool(Pool.LONG, ports.long, max(LONG_MAX_MODEL_LEN, 8 * threshold_tokens))),
             stack.enter_context(_service(ports, threshold_tokens)),
-            stack.enter_context(envoy(envoy_binary, bootstrap_yaml(_options(ports)))),
+            stack.enter_context(envoy(envoy_binary, bootstrap_yaml(_options(ports, threshold_tokens)))),
         ]
         yield Fleet(
             url=_url(ports.listen),
@@ -116,7 +116,7 @@ def _service_environment() -> dict[str, str]:
     return inherited | {"DUALPOOL_LEARNING_SAMPLES": str(SETTLED_SAMPLES)}
 
 
-def _options(ports: _Ports) -> EnvoyOptions:
+def _options(ports: _Ports, threshold_tokens: int) -> EnvoyOptions:
     return EnvoyOptions(
         listen=Address(LOOPBACK, ports.listen),
         baseline_listen=Address(LOOPBACK, ports.baseline),
@@ -124,6 +124,7 @@ def _options(ports: _Ports) -> EnvoyOptions:
         extproc=(Address(LOOPBACK, ports.extproc),),
         short=(Address(LOOPBACK, ports.short),),
         long=(Address(LOOPBACK, ports.long),),
+        buffer_limit_bytes=buffer_limit_for(threshold_tokens),
     )
 
 

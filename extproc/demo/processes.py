@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from extproc.demo.signals import signals_held
 from extproc.errors import DualpoolError
 
 LOOPBACK: Final = "127.0.0.1"
@@ -44,12 +45,13 @@ class Child:
 
     def stop(self, timeout_s: float = 10.0) -> int:
         """End it, politely and then not; its exit status. Does nothing to one that has ended."""
-        self.process.terminate()
-        try:
-            return self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
+        with signals_held():
+            self.process.terminate()
+            try:
+                return self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                return self.process.wait()
 
     def tail(self) -> str:
         """The end of its output."""
@@ -68,20 +70,14 @@ def child(
     """Run a program for as long as the block lasts, which begins once it answers.
 
     `answers_at` is an `http://` URL that must answer 200, or `tcp://HOST:PORT` that must accept. `environment` replaces
-    the whole environment. Raises ChildFailedError if the program ends or `timeout_s` passes before that.
+    the whole environment. Raises ChildFailedError if it cannot be run, or ends or `timeout_s` passes before that.
     """
-    with tempfile.TemporaryDirectory(prefix="dualpool-") as folder:
-        log = Path(folder) / "output.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - which programs to run is the caller's whole purpose
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment
-            )
-        started = Child(name, process, log)
-        try:
-            _wait_until_it_answers(started, answers_at, timeout_s)
-            yield started
-        finally:
-            started.stop()
+    with tempfile.TemporaryDirectory(prefix="dualpool-") as folder, contextlib.ExitStack() as stack:
+        with signals_held():
+            started = _start(name, command, Path(folder) / "output.log", environment)
+            stack.callback(started.stop)
+        _wait_until_it_answers(started, answers_at, timeout_s)
+        yield started
 
 
 @contextlib.contextmanager
@@ -108,6 +104,17 @@ def free_ports(count: int) -> list[int]:
         for sock in sockets:
             sock.bind((LOOPBACK, 0))
         return [sock.getsockname()[1] for sock in sockets]
+
+
+def _start(name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None) -> Child:
+    with log.open("wb") as output:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - which programs to run is the caller's whole purpose
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment
+            )
+        except OSError as error:
+            raise ChildFailedError(f"{name}: {command[0]} cannot be run: {error.strerror}") from error
+    return Child(name, process, log)
 
 
 def _wait_until_it_answers(started: Child, answers_at: str, timeout_s: float) -> None:

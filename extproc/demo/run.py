@@ -5,16 +5,14 @@ The only module that knows the order of things; each step is another module's.
 
 import asyncio
 import json
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import Random
-from types import FrameType
 
 from rich.console import Console
 
@@ -27,6 +25,7 @@ from extproc.demo.outcome import Outcome
 from extproc.demo.scrape import Learned, learned_ratios
 from extproc.demo.screen import console, print_how_to_try, print_summary, screen
 from extproc.demo.summary import PairedTimes, Tally, as_json
+from extproc.envoyconfig.options import buffer_limit_for
 from extproc.routing.values import Pool
 
 DEFAULT_REQUESTS = 2700
@@ -35,8 +34,6 @@ _LOOK_EVERY_S = 0.5
 _PAIRS_SHARE = 8
 """One pair for the latency comparison to so many requests of the mix."""
 _FEWEST_PAIRS, _MOST_PAIRS = 40, 300
-_INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +56,10 @@ class DemoOptions:
     keeps_running: bool = False
     prints_json: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a threshold that no Envoy of ours can serve, before requests of that size are composed."""
+        buffer_limit_for(self.threshold_tokens)
+
 
 @dataclass(slots=True)
 class _Result:
@@ -72,24 +73,19 @@ class _Result:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run it; the exit status: 0 if no request failed, 1 if one did, 130 if it was interrupted."""
+    """Run it; the exit status: 0 if no request failed, 1 if one did."""
     output = console(to_stderr=options.prints_json)
     requests = list(wanted_requests(options))
     pairs = paired_requests(options, len(requests))
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     output.print(
         "Driving what runs already …" if options.existing else "Starting Envoy, the service and two mock pools …"
     )
-    try:
-        with _fleet(options) as running:
-            result = asyncio.run(_traffic(running, requests, pairs, options, output))
-            _report(result, options, output)
-            if options.keeps_running:
-                print_how_to_try(output, running)
-                _keep(running)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    with _fleet(options) as running:
+        result = asyncio.run(_traffic(running, requests, pairs, options, output))
+        _report(result, options, output)
+        if options.keeps_running:
+            print_how_to_try(output, running)
+            _keep(running)
     return int(result.failed > 0)
 
 
@@ -112,23 +108,15 @@ def paired_requests(options: DemoOptions, requests: int) -> list[Ask]:
     return list(islice((ask for ask in source if ask.is_inference and not ask.streams), wanted))
 
 
-@contextmanager
-def _fleet(options: DemoOptions) -> Iterator[Fleet]:
-    """Deaf to further signals once the parts are being stopped, so that none is left behind."""
+def _fleet(options: DemoOptions) -> AbstractContextManager[Fleet]:
     if options.existing:
-        yield options.existing
-        return
+        return nullcontext(options.existing)
     assert options.envoy_binary is not None, "a deployment of our own needs an Envoy"
-    with fleet(
+    return fleet(
         envoy_binary=options.envoy_binary,
         threshold_tokens=options.threshold_tokens,
         listen_port=options.listen_port,
-    ) as running:
-        try:
-            yield running
-        finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    )
 
 
 async def _traffic(
@@ -182,8 +170,3 @@ def _keep(running: Fleet) -> None:
     while True:
         running.check()
         time.sleep(_LOOK_EVERY_S)
-
-
-def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """End on SIGTERM as on Ctrl-C: asyncio turns SIGINT into a cancellation, and every block cleans up."""
-    signal.raise_signal(signal.SIGINT)

@@ -12,6 +12,8 @@ MIN_BUFFER_LIMIT_BYTES = 2**20
 """Envoy's own default: enough for thresholds up to 43,690 tokens."""
 MAX_BUFFER_LIMIT_BYTES = 8 * 2**20
 """Envoy sends up to about twice its limit in one message, and the service takes messages of up to 16 MiB."""
+_MAX_MESSAGE_TIMEOUT_S = 60
+"""A request waits this long for nothing if the service hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,10 @@ class EnvoyOptions:
             raise ConfigurationError("Envoy cannot listen twice on one address")
         if not (self.extproc and self.short and self.long):
             raise ConfigurationError("the service and both pools need at least one address each")
-        if self.buffer_limit_bytes <= 0 or self.message_timeout_s <= 0:
-            raise ConfigurationError("the buffer limit and the message timeout must be above zero")
+        if not 0 < self.buffer_limit_bytes <= MAX_BUFFER_LIMIT_BYTES:
+            raise ConfigurationError(f"the buffer limit must be above zero and at most {MAX_BUFFER_LIMIT_BYTES} bytes")
+        if not 0.0 < self.message_timeout_s <= _MAX_MESSAGE_TIMEOUT_S:
+            raise ConfigurationError(f"the message timeout must be above zero and at most {_MAX_MESSAGE_TIMEOUT_S} s")
 
 
 def buffer_limit_for(threshold_tokens: int) -> int:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from extproc.errors import ConfigurationError
 from extproc.mockvllm.chat import Chat
 from extproc.mockvllm.completions import Completions
 from extproc.mockvllm.connection import MockProtocol
@@ -54,13 +55,26 @@ def create_app(settings: MockSettings) -> Starlette:
 
 
 def serve(settings: MockSettings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; prints one line once requests are taken. Port 0 takes a free one."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=2048) as listener:
-        shown = f"[{host}]" if family is socket.AF_INET6 else host
+    """Serve until SIGTERM or SIGINT; prints one line once requests are taken. Port 0 takes a free one.
+
+    Raises:
+        ConfigurationError: the address cannot be bound.
+    """
+    shown = f"[{host}]" if ":" in host else host
+    with _listen(host, port, shown) as listener:
         url = f"http://{shown}:{listener.getsockname()[1]}"
         ready = f"mock vLLM {settings.name} on {url} max_model_len={settings.max_model_len}\n"
         _Server(_config(settings), ready).run(sockets=[listener])
+
+
+def _listen(host: str, port: int, shown: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {shown}:{port}: is the port taken, or the address not this host's?"
+        ) from error
 
 
 async def _no_route(_request: Request, error: Exception) -> Response:

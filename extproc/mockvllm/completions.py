@@ -12,7 +12,11 @@ from extproc.mockvllm.wire import CompletionBody, read
 from extproc.mockvllm.work import Work, listed_prompts, openai_work
 
 DEFAULT_MAX_TOKENS = 16
-"""OpenAI's and vLLM's default; unlike chat, nothing fills the context here."""
+"""OpenAI's and vLLM's default; only an explicit null fills the context here."""
+
+
+class _Body(CompletionBody, kw_only=True):
+    max_tokens: int | None = DEFAULT_MAX_TOKENS
 
 
 class Completions:
@@ -24,14 +28,13 @@ class Completions:
 
     def read(self, body: bytes) -> Work | Refusal:
         """Parse and count."""
-        given = read(body, CompletionBody)
+        given = read(body, _Body)
         if isinstance(given, Refusal):
             return given
         prompts = listed_prompts(self._tokenizer, given.prompt)
         if isinstance(prompts, Refusal):
             return prompts
-        asked = DEFAULT_MAX_TOKENS if given.max_tokens is None else given.max_tokens
-        return openai_work(given, prompts, self._settings, asked_tokens=asked, asked_field="max_tokens")
+        return openai_work(given, prompts, self._settings, asked_tokens=given.max_tokens, asked_field="max_tokens")
 
     def refused(self, refusal: Refusal, version: Version) -> dict[str, Any]:
         """The error body of this route."""

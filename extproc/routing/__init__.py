@@ -4,5 +4,5 @@
     response bytes ─ UsageReader ─▶ Usage ─ Router.complete(decision, usage) ─▶ Correction
 
 Sans-IO: no network, clock, randomness, logging or metrics; values come out, and time and randomness come in as
-arguments. The gRPC servicer, the simulator and the tests drive the same objects.
+arguments. Whoever drives it, a servicer or a test, drives the same objects.
 """

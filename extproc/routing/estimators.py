@@ -7,14 +7,17 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from extproc.routing.values import Category, Estimate, RequestFacts, Usage
+from extproc.routing.values import NEGLIGIBLE_SHARE, Category, Estimate, RequestFacts, Usage
 
 COLD_BYTES_PER_TOKEN = 4.0
 """Where nothing is learned: the paper's cold start, English prose under most vocabularies."""
 MIN_BYTES_PER_TOKEN = 1.0
 """Physical bound: byte-level vocabularies make at most one token of a byte."""
-MAX_BYTES_PER_TOKEN = 64.0
-"""Bound on one observation. Runs of white space reach such values, text does not (6.5 measured at most)."""
+MAX_BYTES_PER_TOKEN = 8.0
+"""Answers above it teach nothing, so no ratio exceeds it. Real text has 6.5 at most (Russian, of 1,941 bodies in 18
+kinds of text), code full of white space up to 8. Only runs of one character have more: one client that sends nothing
+else must not make everyone's prompts of that category seem short. They are left out rather than taken for 8, since
+they say nothing of text."""
 MAX_RATIOS = 512
 """Bound on learned ratios (models × categories); past it a model shares the ratios of all models."""
 ALL_MODELS = "*"
@@ -101,8 +104,10 @@ class EmaEstimator:
         self._by_key: dict[tuple[str, Category], _Ratio] = {}
 
     def estimate(self, facts: RequestFacts) -> Estimate:
-        """Prompt tokens; calibrated once the category's ratio has its warm-up behind it."""
-        ratio = self._ratio(facts)
+        """Prompt tokens; calibrated once the ratios behind them have their warm-up behind them."""
+        ratio = self._ratio(facts.model, facts.category)
+        if facts.structure_bytes > NEGLIGIBLE_SHARE * facts.text_bytes and facts.category is not Category.TOOLS:
+            return self._estimate_mixture(facts, ratio)
         return Estimate(
             mean_tokens=math.ceil(facts.text_bytes / ratio.bytes_per_token),
             conservative_tokens=math.ceil(facts.text_bytes / ratio.conservative(self._rules.margin_deviations)),
@@ -115,8 +120,9 @@ class EmaEstimator:
         if not facts.teaches or usage.prompt_tokens <= 0:
             return False
         observed = facts.total_text_bytes / usage.prompt_tokens
-        bounded = min(MAX_BYTES_PER_TOKEN, max(MIN_BYTES_PER_TOKEN, observed))
-        self._ratio_to_teach(facts).observe(bounded, self._rules.decay)
+        if observed > MAX_BYTES_PER_TOKEN:
+            return False
+        self._ratio_to_teach(facts).observe(max(MIN_BYTES_PER_TOKEN, observed), self._rules.decay)
         return True
 
     def ratios(self) -> list[LearnedRatio]:
@@ -127,9 +133,21 @@ class EmaEstimator:
             for (model, category), ratio in list(self._by_key.items())
         ]
 
-    def _ratio(self, facts: RequestFacts) -> _Ratio:
-        known = self._by_key.get((facts.model, facts.category))
-        return known or self._by_key.get((ALL_MODELS, facts.category)) or _COLD
+    def _estimate_mixture(self, facts: RequestFacts, text: _Ratio) -> Estimate:
+        """Text beside tool schemas that neither outweighs: each part by the ratio of its kind. It teaches neither."""
+        tools, gamma = self._ratio(facts.model, Category.TOOLS), self._rules.margin_deviations
+        plain_bytes = facts.text_bytes - facts.structure_bytes
+        mean = plain_bytes / text.bytes_per_token + facts.structure_bytes / tools.bytes_per_token
+        conservative = plain_bytes / text.conservative(gamma) + facts.structure_bytes / tools.conservative(gamma)
+        return Estimate(
+            mean_tokens=math.ceil(mean),
+            conservative_tokens=math.ceil(conservative),
+            calibrated=min(text.samples, tools.samples) >= self._rules.warm_up_samples,
+        )
+
+    def _ratio(self, model: str, category: Category) -> _Ratio:
+        known = self._by_key.get((model, category))
+        return known or self._by_key.get((ALL_MODELS, category)) or _COLD
 
     def _ratio_to_teach(self, facts: RequestFacts) -> _Ratio:
         """Room is made only when an answer came back, so a client cannot fill the table with invented models."""

@@ -5,7 +5,6 @@ kept raw and turns out wrong raises msgspec's errors: `extproc.routing.request` 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,8 +17,8 @@ from extproc.routing.schemas import (
     Part,
     PoolingBody,
     ResponsesBody,
-    ToolHead,
 )
+from extproc.routing.text import AS_IS, AS_JSON, AS_JSON_OF_PYTHON, TOOL_MESSAGES, Prompt, tool_heads, utf8_bytes
 from extproc.routing.values import Flaw
 
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning_text", "summary_text"})
@@ -35,7 +34,9 @@ _TEXT_ITEMS = frozenset(
         "custom_tool_call_output",
     },
 )
-_tool_heads = msgspec.json.Decoder(list[ToolHead] | None)
+_PLAIN_ROLES = frozenset({None, "system", "user", "assistant"})
+_ROLE_BYTES = 16
+"""Templates print roles they do not know; shorter ones are within what a message is allowed for framing."""
 
 
 class NotInBody(Exception):  # noqa: N818 - a turn of events, not an error
@@ -44,64 +45,6 @@ class NotInBody(Exception):  # noqa: N818 - a turn of events, not an error
     def __init__(self, flaw: Flaw) -> None:
         super().__init__(flaw)
         self.flaw = flaw
-
-
-@dataclass(slots=True)
-class Prompt:
-    """The longest prompt of a request while it is gathered, and what matters of the others."""
-
-    pieces: list[str] = field(default_factory=list)
-    text_bytes: int = 0
-    """UTF-8 bytes of all text, structure included."""
-    structure_bytes: int = 0
-    """JSON that the template writes anew."""
-    doubtful_bytes: int = 0
-    """Bytes counted that the server may leave out or count another way: they must not teach."""
-    message_count: int = 0
-    tool_count: int = 0
-    token_ids: int = 0
-    prompt_count: int = 1
-    """Prompts of the request, this one included."""
-    other_text_bytes: int = 0
-    """UTF-8 bytes of the other prompts."""
-
-    def add_text(self, *texts: str | None) -> None:
-        """Take in text as it stands."""
-        for text in texts:
-            if text:
-                self.pieces.append(text)
-                self.text_bytes += utf8_bytes(text)
-
-    def add_reasoning(self, text: str) -> None:
-        """Take in what the model thought in an earlier turn: most templates drop it, some keep the last."""
-        self.add_text(text)
-        self.doubtful_bytes += utf8_bytes(text)
-
-    def add_structure(self, raw: msgspec.Raw, *, doubtful: bool = False) -> None:
-        """Take in a JSON value that every template renders into the prompt, or only some do."""
-        json_bytes = _json_bytes(raw)
-        self.structure_bytes += json_bytes
-        self.text_bytes += json_bytes
-        self.doubtful_bytes += doubtful * json_bytes
-
-    def add_tools(self, tools: msgspec.Raw) -> None:
-        """Take in tool definitions, which may be null."""
-        if tools != NULL:
-            self.tool_count += len(_tool_heads.decode(tools) or ())
-            self.add_structure(tools)
-
-
-def utf8_bytes(text: str) -> int:
-    """Bytes of a string in UTF-8, without a copy where it is ASCII."""
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _json_bytes(raw: msgspec.Raw) -> int:
-    r"""Bytes of a JSON value without white space and \uXXXX escapes: the same however a client's library spells it."""
-    compact = msgspec.json.format(raw, indent=-1)
-    if b"\\u" in compact:
-        compact = msgspec.json.encode(msgspec.json.decode(compact))
-    return len(compact)
 
 
 def gather_chat(body: ChatBody) -> Prompt:
@@ -128,7 +71,8 @@ def gather_completion(body: CompletionBody) -> Prompt:
 
 def gather_responses(body: ResponsesBody) -> Prompt:
     """Input items after the instructions; what the server keeps or fetches itself is not in the body."""
-    stored = body.conversation != NULL or body.prompt != NULL or body.previous_response_id is not None
+    elsewhere = (body.conversation, body.prompt, body.previous_response, body.previous_input_messages)
+    stored = body.previous_response_id is not None or any(raw != NULL for raw in elsewhere)
     if stored or body.input is None:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     _refuse_server_tools(body.tools)
@@ -140,8 +84,7 @@ def gather_responses(body: ResponsesBody) -> Prompt:
     else:
         _add_messages(prompt, body.input)
     prompt.add_tools(body.tools)
-    if body.text != NULL:
-        prompt.add_structure(body.text, doubtful=True)
+    prompt.add_structure(body.text, body.chat_template_kwargs, doubtful=True)
     return prompt
 
 
@@ -151,14 +94,18 @@ def gather_messages(body: MessagesBody) -> Prompt:
     _add_content(prompt, body.system)
     _add_messages(prompt, body.messages)
     prompt.add_tools(body.tools)
+    prompt.add_structure(body.output_config, body.chat_template_kwargs, doubtful=True)
     return prompt
 
 
 def gather_pooling(body: PoolingBody) -> Prompt:
     """Inputs stand alone; a query is paired with each document."""
+    if body.chat_template is not None:
+        raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     if body.messages is not None:
         prompt = Prompt()
         _add_messages(prompt, body.messages)
+        prompt.add_structure(body.chat_template_kwargs, doubtful=True)
         return prompt
     if body.input is not None:
         return _longest(body.input)
@@ -168,11 +115,11 @@ def gather_pooling(body: PoolingBody) -> Prompt:
 def _longest_pair(body: PoolingBody) -> Prompt:
     """Whether a model reads both texts at once or one after the other decides what usage counts: no answer teaches."""
     lefts = _texts(body.query) or _texts(body.queries) or _texts(body.text_1) or _texts(body.data_1)
-    rights = _texts(body.documents) or _texts(body.text_2) or _texts(body.data_2)
-    if not lefts and not rights:
+    rights = _texts(body.documents) or _texts(body.items) or _texts(body.text_2) or _texts(body.data_2)
+    if not lefts or not rights:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
-    left, right = (max(texts, key=utf8_bytes, default="") for texts in (lefts, rights))
-    prompt = Prompt(prompt_count=max(1, len(rights)))
+    left, right = (max(texts, key=utf8_bytes) for texts in (lefts, rights))
+    prompt = Prompt(prompt_count=len(rights), texts=lefts + rights)
     prompt.add_text(left, right)
     all_bytes = utf8_bytes(left) * prompt.prompt_count + sum(map(utf8_bytes, rights))
     prompt.other_text_bytes = all_bytes - prompt.text_bytes
@@ -197,7 +144,7 @@ def _longest(value: str | list[str | int | list[int]]) -> Prompt:
     texts = [item for item in items if isinstance(item, str)]
     id_counts = [len(item) for item in items if isinstance(item, list)]
     loose_ids = len(items) - len(texts) - len(id_counts)
-    prompt = Prompt(token_ids=max(loose_ids, *id_counts, 0))
+    prompt = Prompt(token_ids=max(loose_ids, *id_counts, 0), texts=texts if len(texts) > 1 else ())
     prompt.prompt_count = max(1, len(texts) + len(id_counts) + bool(loose_ids))
     prompt.add_text(max(texts, key=utf8_bytes, default=""))
     prompt.other_text_bytes = sum(map(utf8_bytes, texts)) - prompt.text_bytes
@@ -206,7 +153,10 @@ def _longest(value: str | list[str | int | list[int]]) -> Prompt:
 
 def _add_messages(prompt: Prompt, messages: list[Message]) -> None:
     for message in messages:
-        _add_message(prompt, message)
+        if message.role in _PLAIN_ROLES and message.output is None:
+            _add_message(prompt, message)
+        else:
+            _add_special_message(prompt, message)
 
 
 def _add_message(prompt: Prompt, message: Message) -> None:
@@ -217,23 +167,48 @@ def _add_message(prompt: Prompt, message: Message) -> None:
         prompt.add_text(message.content)
     else:
         _add_content(prompt, message.content)
-    for content in (message.output, message.summary):
-        if content is not None:
-            _add_content(prompt, content)
-    if message.name or message.arguments or message.input:
-        prompt.add_text(message.name, message.arguments, message.input)
+    if message.summary is not None:
+        _add_content(prompt, message.summary)
+    if message.name or message.arguments is not None or message.input:
+        _add_call(prompt, message)
     reasoning = message.reasoning_content or message.reasoning
     if reasoning:
-        prompt.add_reasoning(reasoning)
+        prompt.add_doubtful_text(reasoning)
     if message.tool_calls != NULL:
         prompt.add_structure(message.tool_calls)
 
 
+def _add_special_message(prompt: Prompt, message: Message) -> None:
+    """A tool's answer, which some templates write as JSON; a developer's message; a role that templates print."""
+    prompt.message_count += TOOL_MESSAGES - 1
+    prompt.escapes = AS_JSON
+    _add_message(prompt, message)
+    _add_content(prompt, message.output)
+    prompt.escapes = AS_IS
+    prompt.add_tools(message.tools)
+    prompt.add_doubtful_text(message.tool_call_id, message.call_id)
+    if message.role and utf8_bytes(message.role) > _ROLE_BYTES:
+        prompt.add_text(message.role)
+
+
+def _add_call(prompt: Prompt, message: Message) -> None:
+    """A call among the items of the Responses API, or the name of whoever speaks. Templates write arguments anew."""
+    prompt.add_text(message.name, message.input)
+    if message.arguments is not None:
+        prompt.message_count += TOOL_MESSAGES - 1
+        prompt.add_json_text(message.arguments)
+        prompt.add_doubtful_text(message.call_id)
+
+
 def _add_content(prompt: Prompt, content: str | list[Part | str] | None) -> None:
+    """Text, or parts; what is set between two parts is at most what is set around a message."""
+    if not content:
+        return
     if isinstance(content, str):
         prompt.add_text(content)
         return
-    for part in content or ():
+    prompt.message_count += len(content) - 1
+    for part in content:
         if isinstance(part, str):
             prompt.add_text(part)
         else:
@@ -243,18 +218,26 @@ def _add_content(prompt: Prompt, content: str | list[Part | str] | None) -> None
 def _add_part(prompt: Prompt, part: Part) -> None:
     """A part that shows no text is media: its bytes say nothing about its tokens."""
     if part.type in _TOOL_PARTS:
-        prompt.add_text(part.name)
-        if part.input != NULL:
-            prompt.add_structure(part.input)
-        _add_content(prompt, part.content)
+        _add_tool_part(prompt, part)
     elif part.type not in _TEXT_PARTS or (part.text, part.refusal, part.thinking) == (None, None, None):
         raise NotInBody(Flaw.MEDIA)
     prompt.add_text(part.text, part.refusal)
     if part.thinking:
-        prompt.add_reasoning(part.thinking)
+        prompt.add_doubtful_text(part.thinking)
+
+
+def _add_tool_part(prompt: Prompt, part: Part) -> None:
+    """A call or its answer among the parts: it becomes a message of its own."""
+    prompt.message_count += TOOL_MESSAGES
+    prompt.add_text(part.name)
+    prompt.add_structure(part.input)
+    outer, prompt.escapes = prompt.escapes, AS_JSON if isinstance(part.content, str) else AS_JSON_OF_PYTHON
+    _add_content(prompt, part.content)
+    prompt.escapes = outer
+    prompt.add_doubtful_text(part.id, part.tool_use_id)
 
 
 def _refuse_server_tools(tools: msgspec.Raw) -> None:
     """Tools that the server runs itself put their results into the prompt."""
-    if any(tool.type not in ("function", "custom") for tool in _tool_heads.decode(tools) or ()):
+    if any(tool.type not in ("function", "custom") for tool in tool_heads.decode(tools) or ()):
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from extproc.routing.estimators import MAX_BYTES_PER_TOKEN
 from extproc.routing.features import classify, sample
 from extproc.routing.prompts import (
     NotInBody,
-    Prompt,
     gather_chat,
     gather_completion,
     gather_messages,
@@ -22,18 +22,18 @@ from extproc.routing.prompts import (
 )
 from extproc.routing.schemas import (
     NULL,
+    Body,
     ChatBody,
     CompletionBody,
+    CutBody,
     MessagesBody,
     Number,
     PoolingBody,
     ResponsesBody,
-    Sampling,
 )
-from extproc.routing.values import Category, Flaw, RequestFacts
+from extproc.routing.text import Prompt, utf8_bytes
+from extproc.routing.values import NEGLIGIBLE_SHARE, Category, Flaw, RequestFacts
 
-COMPLETION_OUTPUT_TOKENS = 16
-"""vLLM's default `max_tokens` on /v1/completions, OpenAI's legacy default."""
 _LEARNABLE_BYTES = 512
 """Below this the chat template outweighs the text, and bytes per token say nothing about it."""
 _PATHS = 256
@@ -43,8 +43,11 @@ _MODEL_CHARS = 128
 _COUNT_MAX = 2**31 - 1
 """Larger counts mean the same as this one; every budget thus fits a metric, a header and a database."""
 _STRUCTURE_DOMINATES = 0.5
-_NEGLIGIBLE = 0.1
-"""Shares of a prompt's bytes."""
+"""Share of a prompt's bytes from which it is estimated, and learned from, as a prompt of tools."""
+_RICH_TEXT = frozenset({Category.PROSE, Category.CODE, Category.JSON, Category.CYRILLIC})
+"""Text with about as many bytes per token as tool schemas or more, so it may be estimated with them."""
+_RIVALS = 64
+"""Texts of a list whose kinds are compared, at 5 µs each; longer lists of long texts count as mixed."""
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 
 
@@ -85,48 +88,64 @@ def flawed(flaw: Flaw) -> RequestFacts:
     return RequestFacts(flaw=flaw, teaches=False, usage_expected=False)
 
 
-def _facts(api: _Api, parsed: Sampling, prompt: Prompt) -> RequestFacts:
+def _facts(api: _Api, parsed: Body, prompt: Prompt) -> RequestFacts:
     if parsed.kv_transfer_params != NULL:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
-    cap = parsed.truncate_prompt_tokens
+    cap = parsed.truncate_prompt_tokens if isinstance(parsed, CutBody) else None
+    category = _category(prompt)
+    mixed = _is_mixed(prompt, category) if prompt.texts else False
     return RequestFacts(
         text_bytes=prompt.text_bytes,
         structure_bytes=prompt.structure_bytes,
+        escape_bytes=prompt.escape_bytes,
         total_text_bytes=prompt.text_bytes + prompt.other_text_bytes,
         token_ids=prompt.token_ids,
         message_count=prompt.message_count,
         tool_count=prompt.tool_count,
         prompt_count=prompt.prompt_count,
-        sequences=prompt.prompt_count * (1 if parsed.n is None else _count(parsed.n) or 1),
         output_tokens=api.output(parsed),
         prompt_cap_tokens=None if cap is None else _prompt_cap(cap),
         model=(parsed.model or "")[:_MODEL_CHARS],
-        category=_category(prompt),
+        category=category,
+        mixed=mixed,
         usage_expected=not parsed.stream or _stream_carries_usage(api, parsed),
-        teaches=cap is None and parsed.truncation != "auto" and _teaches(prompt),
+        teaches=cap is None and parsed.truncation != "auto" and not mixed and _teaches(prompt, category),
     )
 
 
 def _category(prompt: Prompt) -> Category:
-    if prompt.structure_bytes > _STRUCTURE_DOMINATES * prompt.text_bytes:
+    """Tools where structure dominates, unless the text beside it is poorer than schemas, such as CSV or Chinese."""
+    if prompt.structure_bytes > (1 - NEGLIGIBLE_SHARE) * prompt.text_bytes:
         return Category.TOOLS
-    return classify(sample(prompt.pieces))
+    category = classify(sample(prompt.pieces))
+    if prompt.structure_bytes > _STRUCTURE_DOMINATES * prompt.text_bytes and category in _RICH_TEXT:
+        return Category.TOOLS
+    return category
 
 
-def _teaches(prompt: Prompt) -> bool:
-    """A mixture of prose and tool schemas would distort the ratio of either; a tiny prompt is mostly template.
+def _is_mixed(prompt: Prompt, category: Category) -> bool:
+    """Whether the longest text need not be the one of most tokens.
+
+    Texts of an eighth of its bytes or less cannot have more tokens: no ratio is above `MAX_BYTES_PER_TOKEN`.
+    """
+    rivals = [text for text in prompt.texts if MAX_BYTES_PER_TOKEN * utf8_bytes(text) > prompt.text_bytes]
+    return len(rivals) > _RIVALS or any(classify(sample([text])) is not category for text in rivals)
+
+
+def _teaches(prompt: Prompt, category: Category) -> bool:
+    """A mixture of text and tool schemas would distort the ratio of either; a tiny prompt is mostly template.
 
     Nor does a prompt teach that the server may cut: it counts what is left.
     """
     text_bytes = prompt.text_bytes + prompt.other_text_bytes
     if prompt.token_ids or text_bytes < _LEARNABLE_BYTES * prompt.prompt_count:
         return False
-    negligible_bytes, dominating_bytes = _NEGLIGIBLE * text_bytes, _STRUCTURE_DOMINATES * text_bytes
-    mixed = negligible_bytes < prompt.structure_bytes <= dominating_bytes
-    return not mixed and prompt.doubtful_bytes <= negligible_bytes
+    negligible_bytes = NEGLIGIBLE_SHARE * text_bytes
+    mixture = prompt.structure_bytes > negligible_bytes and category is not Category.TOOLS
+    return not mixture and prompt.doubtful_bytes <= negligible_bytes
 
 
-def _stream_carries_usage(api: _Api, parsed: Sampling) -> bool:
+def _stream_carries_usage(api: _Api, parsed: Body) -> bool:
     """A chat stream carries usage only where the client asked for it."""
     return api.streams_usage or (parsed.stream_options is not None and bool(parsed.stream_options.include_usage))
 
@@ -153,8 +172,9 @@ def _chat_output(body: ChatBody) -> int | None:
 
 
 def _completion_output(body: CompletionBody) -> int | None:
-    stated = _count(body.max_tokens)
-    return COMPLETION_OUTPUT_TOKENS if stated is None else stated
+    """`max_tokens`; releases about 0.9 to 0.13 let `max_completion_tokens` speak, so the larger is reserved."""
+    stated, newer = _count(body.max_tokens), _count(body.max_completion_tokens)
+    return stated if stated is None or newer is None else max(stated, newer)
 
 
 def _responses_output(body: ResponsesBody) -> int | None:

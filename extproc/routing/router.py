@@ -1,6 +1,6 @@
 """The core's front door: `route` a request, `complete` it once; knows neither Envoy nor HTTP.
 
-The servicer, the simulator and the tests all drive this object. Randomness comes in as a draw.
+Whoever drives it, a servicer or a test, brings the randomness: it comes in as a draw.
 """
 
 from dataclasses import dataclass
@@ -68,14 +68,15 @@ class Router:
             facts: what the request says.
             draw: uniform in [0, 1); whether it falls below the observed share decides if the answer is read.
         """
-        budget, observe = None, False
-        if facts.flaw is None:
-            estimate = self._estimator.estimate(facts)
-            budget = budget_of(facts, estimate, self._budget_rules)
-            observe = self._wants_answer(facts, estimate, draw)
-            self._observing += observe
-        verdict = self.policy.choose(facts, budget)
-        return Decision(verdict.pool, verdict.reason, verdict.provenance, facts, budget, observe)
+        if facts.flaw is not None:
+            pool, reason, provenance = self.policy.choose(facts, None)
+            return Decision(pool, reason, provenance, facts)
+        estimate = self._estimator.estimate(facts)
+        budget = budget_of(facts, estimate, self._budget_rules)
+        pool, reason, provenance = self.policy.choose(facts, budget)
+        observe = self._wants_answer(facts, estimate, budget, provenance, draw)
+        self._observing += observe
+        return Decision(pool, reason, provenance, facts, budget, observe)
 
     def route_oversized(self) -> Decision:
         """Decide for a request whose declared size alone proves it long; its body is never asked for."""
@@ -87,7 +88,7 @@ class Router:
         self._observing -= decision.observe
         if usage is None or decision.budget is None:
             return None
-        judged = decision.budget.output_tokens is not None and decision.facts.prompt_count == 1
+        judged = _can_be_judged(decision.facts, decision.budget)
         misroute = self._judge(decision.pool, decision.budget, usage) if judged else None
         return Correction(
             pool=decision.pool,
@@ -100,16 +101,27 @@ class Router:
             misroute=misroute,
         )
 
-    def _wants_answer(self, facts: RequestFacts, estimate: Estimate, draw: float) -> bool:
-        if not (facts.teaches and (facts.usage_expected or self._observe_rules.streams_carry_usage)):
+    def _wants_answer(
+        self, facts: RequestFacts, estimate: Estimate, budget: Budget, provenance: Provenance, draw: float
+    ) -> bool:
+        """Whether to read it: to learn, each while learning; of the rest a share, to learn or to judge by."""
+        rules = self._observe_rules
+        if self._observing >= rules.max_in_flight or not (facts.usage_expected or rules.streams_carry_usage):
             return False
-        if self._observing >= self._observe_rules.max_in_flight:
+        if estimate.learning and facts.teaches:
+            return True
+        if draw >= rules.share:
             return False
-        return estimate.learning or draw < self._observe_rules.share
+        return facts.teaches or (provenance is not Provenance.CERTAIN and _can_be_judged(facts, budget))
 
     def _judge(self, pool: Pool, budget: Budget, usage: Usage) -> Misroute | None:
         true_total_tokens = usage.prompt_tokens + (budget.output_tokens or 0)
         return judge(pool, true_total_tokens, self.policy.threshold_tokens)
+
+
+def _can_be_judged(facts: RequestFacts, budget: Budget) -> bool:
+    """Whether a usage will say which pool was right: that of several prompts says nothing of the longest."""
+    return budget.output_tokens is not None and facts.prompt_count == 1
 
 
 def _estimate_of_all(facts: RequestFacts, budget: Budget) -> int:

@@ -9,6 +9,9 @@ import msgspec
 Number = int | float | str | None
 """A count as clients write it: 16, 16.0 and "16" all reach vLLM as sixteen."""
 
+COMPLETION_OUTPUT_TOKENS = 16
+"""vLLM's default `max_tokens` on /v1/completions, OpenAI's legacy default; an explicit null names no limit."""
+
 NULL = msgspec.Raw(b"null")
 """A JSON value of any shape that is null or missing: msgspec has no union of `Raw` and None."""
 
@@ -21,6 +24,8 @@ class Part(msgspec.Struct):
     refusal: str | None = None
     thinking: str | None = None
     name: str | None = None
+    id: str | None = None
+    tool_use_id: str | None = None
     input: msgspec.Raw = NULL
     content: "str | list[Part | str] | None" = None
 
@@ -29,11 +34,15 @@ class Message(msgspec.Struct):
     """One chat message, or one input item of the Responses API."""
 
     type: str | None = None
+    role: str | None = None
     content: str | list[Part | str] | None = None
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    tools: msgspec.Raw = NULL
     tool_calls: msgspec.Raw = NULL
+    tool_call_id: str | None = None
+    call_id: str | None = None
     arguments: str | None = None
     input: str | None = None
     output: str | list[Part | str] | None = None
@@ -46,23 +55,27 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class Sampling(msgspec.Struct):
-    """What every generating route shares."""
+class Body(msgspec.Struct):
+    """What every route shares."""
 
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Number = None
-    n: Number = None
-    truncate_prompt_tokens: Number = None
     truncation: str | None = None
     kv_transfer_params: msgspec.Raw = NULL
 
 
-class ChatBody(Sampling):
+class CutBody(Body):
+    """A body on whose route vLLM cuts long prompts if told so; on the others it passes over the field."""
+
+    truncate_prompt_tokens: Number = None
+
+
+class ChatBody(CutBody):
     """POST /v1/chat/completions."""
 
     messages: list[Message] = []
+    max_tokens: Number = None
     max_completion_tokens: Number = None
     tools: msgspec.Raw = NULL
     documents: msgspec.Raw = NULL
@@ -71,15 +84,17 @@ class ChatBody(Sampling):
     chat_template_kwargs: msgspec.Raw = NULL
 
 
-class CompletionBody(Sampling):
+class CompletionBody(CutBody):
     """POST /v1/completions."""
 
     prompt: str | list[str | int | list[int]] | None = None
     suffix: str | None = None
     prompt_embeds: msgspec.Raw = NULL
+    max_tokens: Number = COMPLETION_OUTPUT_TOKENS
+    max_completion_tokens: Number = None
 
 
-class ResponsesBody(Sampling):
+class ResponsesBody(Body):
     """POST /v1/responses."""
 
     input: str | list[Message] | None = None
@@ -87,30 +102,39 @@ class ResponsesBody(Sampling):
     max_output_tokens: Number = None
     tools: msgspec.Raw = NULL
     text: msgspec.Raw = NULL
+    chat_template_kwargs: msgspec.Raw = NULL
     previous_response_id: str | None = None
+    previous_response: msgspec.Raw = NULL
+    previous_input_messages: msgspec.Raw = NULL
     conversation: msgspec.Raw = NULL
     prompt: msgspec.Raw = NULL
 
 
-class MessagesBody(Sampling):
+class MessagesBody(Body):
     """POST /v1/messages."""
 
     messages: list[Message] = []
     system: str | list[Part | str] | None = None
+    max_tokens: Number = None
     tools: msgspec.Raw = NULL
+    output_config: msgspec.Raw = NULL
+    chat_template_kwargs: msgspec.Raw = NULL
 
 
-class PoolingBody(Sampling):
+class PoolingBody(CutBody):
     """POST /v1/embeddings, /pooling, /classify, /score and /rerank: a prompt and no output."""
 
     input: str | list[str | int | list[int]] | None = None
     messages: list[Message] | None = None
+    chat_template: str | None = None
+    chat_template_kwargs: msgspec.Raw = NULL
     query: str | None = None
-    documents: list[str | Part] | None = None
-    text_1: str | list[str] | None = None
-    text_2: str | list[str] | None = None
     queries: str | list[str] | None = None
+    text_1: str | list[str] | None = None
     data_1: str | list[str] | None = None
+    documents: list[str | Part] | None = None
+    items: list[str | Part] | None = None
+    text_2: str | list[str] | None = None
     data_2: str | list[str] | None = None
 
 

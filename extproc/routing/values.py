@@ -73,6 +73,10 @@ class Flaw(StrEnum):
     NOT_INFERENCE = "not_inference"
 
 
+NEGLIGIBLE_SHARE = 0.1
+"""Structure that is at most this share of a prompt's bytes is estimated, and learned from, as part of its text."""
+
+
 class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     """What a request says, before any judgement."""
 
@@ -81,18 +85,19 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     structure_bytes: int = 0
     """The part of `text_bytes` that is JSON the chat template writes anew (tools, tool calls, documents), written
     without white space or escapes, however the client wrote it."""
+    escape_bytes: int = 0
+    """Bytes that the template adds at most where it writes a tool's answer as a JSON string."""
     total_text_bytes: int = 0
     """`text_bytes` summed over all prompts of the request; `usage.prompt_tokens` answers for this sum."""
     token_ids: int = 0
     """Tokens of the longest prompt that came as ids: an exact count."""
     message_count: int = 0
-    """Messages that the chat template frames; 0 where none is applied."""
+    """Messages that the chat template frames, and what it may frame alike: a further part of a content counts one, a
+    tool's call or answer two. 0 where no template is applied."""
     tool_count: int = 0
     """Tool definitions rendered into the prompt."""
     prompt_count: int = 1
     """Prompts of the request; the numbers here that do not say otherwise are of the longest."""
-    sequences: int = 1
-    """Sequences the request starts: its prompts times `n`. Each has the budget to itself."""
     output_tokens: int | None = None
     """Output the client reserves for one sequence; None where it names no limit."""
     prompt_cap_tokens: int | None = None
@@ -101,6 +106,8 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     """The serving model's name, as the client wrote it: bounded before it keys anything."""
     category: Category = Category.PROSE
     """The kind of text, told from a sample."""
+    mixed: bool = False
+    """The prompts are of several kinds, so that the longest in bytes need not be the longest in tokens."""
     usage_expected: bool = True
     """The answer will carry `usage` unless the server leaves it out."""
     teaches: bool = True

@@ -1,5 +1,6 @@
 """The command line teaches, and says mistakes in one line."""
 
+import os
 import subprocess
 import sys
 
@@ -8,10 +9,11 @@ import pytest
 COMMANDS = ("serve", "envoy-config", "mock-vllm", "demo", "bench")
 
 
-def dualpool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
+def dualpool(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command, with more in its environment if wanted."""
     command = [sys.executable, "-m", "extproc", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    env = os.environ | environment
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -28,6 +30,22 @@ def test_help_names_every_command() -> None:
     assert all(command in text for command in COMMANDS)
 
 
+def test_help_cuts_no_line() -> None:
+    """What each command does fits beside its name."""
+    lines = dualpool("--help").stdout.split("Commands:\n")[1].splitlines()
+    assert len(lines) == len(COMMANDS)
+    assert all(line.endswith(".") and "..." not in line for line in lines)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """The command line comes up without what its commands need."""
+    program = (
+        "import sys, extproc.cli; print(sorted({'pydantic', 'grpc', 'rich', 'httpx', 'yaml'} & sys.modules.keys()))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout == "[]\n"
+
+
 def test_the_version_is_printed() -> None:
     """Name and number."""
     assert dualpool("--version").stdout.startswith("dualpool 0.")
@@ -38,6 +56,14 @@ def test_a_setting_that_cannot_be_is_one_line() -> None:
     run = dualpool("serve", "--threshold-tokens", "0")
     assert run.returncode == 2
     assert "threshold_tokens" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_misspelt_variable_is_one_line() -> None:
+    """The service does not start with a setting that would not be heeded."""
+    run = dualpool("serve", DUALPOOL_TRESHOLD_TOKENS="16384")
+    assert run.returncode == 2
+    assert "did you mean DUALPOOL_THRESHOLD_TOKENS?" in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 
@@ -50,3 +51,12 @@ def test_what_cannot_be_ends_before_serving(options: list[str]) -> None:
     """A mistake is either a usage error or one the command line prints as a line."""
     done = CliRunner().invoke(app, ["mock-vllm", *options])
     assert done.exit_code == 2 or isinstance(done.exception, ConfigurationError)
+
+
+def test_a_taken_port_is_the_operators_error() -> None:
+    """It is of the kind the command line prints as one line, and names the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(app, ["mock-vllm", "--port", str(port)])
+    assert isinstance(done.exception, ConfigurationError)
+    assert f"127.0.0.1:{port}" in str(done.exception)

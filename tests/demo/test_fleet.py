@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.demo.fleet import Fleet, fleet_at
+from extproc.demo.fleet import Fleet, _options, _ports, fleet_at
 from extproc.demo.processes import ChildFailedError, child, free_ports
 from extproc.routing.values import Pool
 
@@ -38,3 +38,9 @@ def test_deployment_of_somebody_else_is_only_reached() -> None:
     assert there.ended() is None
     assert there.baseline_url == ""
     assert there.pool_urls[Pool.LONG] == there.url == "http://envoy:10000"
+
+
+def test_envoy_holds_what_the_threshold_asks_for() -> None:
+    """A larger threshold makes longer bodies worth a look, and its Envoy shows them whole."""
+    assert _options(_ports(None), 8192).buffer_limit_bytes == 2**20
+    assert _options(_ports(None), 131_072).buffer_limit_bytes == 2**22

@@ -1,6 +1,7 @@
 import socket
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,23 @@ def test_the_block_begins_when_it_answers_and_the_child_ends_with_it(scheme: str
     assert not is_listening(port)
     assert started.process.returncode is not None
     assert not started.log.exists()
+
+
+def test_what_is_no_program_is_said_to_be_none(tmp_path: Path) -> None:
+    """A file that cannot be run is the person's mistake, named with the reason."""
+    path = tmp_path / "envoy"
+    path.write_text("no program")
+    with (
+        pytest.raises(ChildFailedError, match=rf"server: {path} cannot be run: Permission denied"),
+        child("server", [str(path)], answers_at="tcp://127.0.0.1:1"),
+    ):
+        pytest.fail("it was run")
+    path.chmod(0o700)
+    with (
+        pytest.raises(ChildFailedError, match=rf"server: {path} cannot be run: Exec format error"),
+        child("server", [str(path)], answers_at="tcp://127.0.0.1:1"),
+    ):
+        pytest.fail("it was run")
 
 
 def test_a_child_that_ends_early_tells_why() -> None:

@@ -5,11 +5,13 @@ import os
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from extproc.demo.processes import LOOPBACK, Child, child, envoy, free_ports
@@ -18,6 +20,8 @@ from extproc.envoyconfig.bootstrap import bootstrap_yaml
 from extproc.envoyconfig.options import Address, EnvoyOptions
 
 DUALPOOL = (sys.executable, "-m", "extproc")
+Filters = Sequence[Mapping[str, Any]]
+"""HTTP filters as an operator writes them into `http_filters`."""
 
 
 @dataclass
@@ -56,6 +60,13 @@ class Service:
         samples = [sample for family in families for sample in family.samples]
         return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
+    def settle(self) -> None:
+        """Wait until every exchange is closed: a client may have its answer a moment before it is counted."""
+        give_up_s = time.monotonic() + 5.0
+        while self.metric("dualpool_streams"):
+            assert time.monotonic() < give_up_s, "an exchange stays open"
+            time.sleep(0.02)
+
 
 @dataclass
 class Stage:
@@ -65,6 +76,7 @@ class Stage:
     address: tuple[str, int]
     envoy: Child
     service: Service
+    short: Child
 
     def wait_until_asking(self) -> None:
         """Envoy asks the service only after its first health check; until then everything goes long."""
@@ -79,25 +91,50 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(*, speed: str = "instant", settings: Mapping[str, str] | None = None, **options: float) -> Iterator[Stage]:
-    """A running deployment; `settings` are the service's environment, `options` go to Envoy's configuration."""
+def staged(
+    *,
+    settings: Mapping[str, str] | None = None,
+    before: Filters = (),
+    behind: Filters = (),
+    on_long: Mapping[str, Any] | None = None,
+    **options: float,
+) -> Iterator[Stage]:
+    """A running deployment.
+
+    `settings` are the service's environment; `before` and `behind` are filters on either side of ours, `on_long` what
+    the route to the long pool says to them; `options` go to Envoy's configuration.
+    """
     listen, admin, grpc, metrics, short, long = (Address(LOOPBACK, port) for port in free_ports(6))
     service = Service(grpc, metrics, settings or {})
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_instance("short", short, 8192, speed))
-        stack.enter_context(_instance("long", long, 131_072, speed))
+        short_instance = stack.enter_context(_instance("short", short, 8192))
+        stack.enter_context(_instance("long", long, 131_072))
         service.start()
         stack.callback(service.kill)
         config = EnvoyOptions(listen=listen, admin=admin, extproc=(grpc,), short=(short,), long=(long,), **options)  # type: ignore[arg-type] # limits and timeouts by name
-        running = stack.enter_context(envoy(find_envoy(), bootstrap_yaml(config), concurrency=1))
-        stage = Stage(f"http://{listen}", (listen.host, listen.port), running, service)
+        configured = _surrounded(bootstrap_yaml(config), before, behind, on_long or {})
+        running = stack.enter_context(envoy(find_envoy(), configured, concurrency=1))
+        stage = Stage(f"http://{listen}", (listen.host, listen.port), running, service, short_instance)
         stage.wait_until_asking()
         yield stage
 
 
-def _instance(name: str, address: Address, max_model_len: int, speed: str) -> contextlib.AbstractContextManager[Child]:
+def _surrounded(config: str, before: Filters, behind: Filters, on_long: Mapping[str, Any]) -> str:
+    """The configuration with more filters around ours, as in an Envoy that already does other things."""
+    if not (before or behind):
+        return config
+    parsed = yaml.safe_load(config)
+    manager = parsed["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    ours, router = manager["http_filters"]
+    manager["http_filters"] = [*before, ours, *behind, router]
+    long_route = manager["route_config"]["virtual_hosts"][0]["routes"][-1]
+    long_route["typed_per_filter_config"] = dict(on_long)
+    return yaml.safe_dump(parsed)
+
+
+def _instance(name: str, address: Address, max_model_len: int) -> contextlib.AbstractContextManager[Child]:
     command = [*DUALPOOL, "mock-vllm", "--host", address.host, "--port", str(address.port), "--name", name]
-    command += ["--max-model-len", str(max_model_len), "--speed", speed]
+    command += ["--max-model-len", str(max_model_len), "--speed", "instant"]
     return child(name, command, answers_at=f"http://{address}/health")
 
 

@@ -103,6 +103,36 @@ def test_kept_demo_ends_clean_on_sigterm(tmp_path: Path) -> None:
             demo.kill()
 
 
+def test_ctrl_c_in_mid_traffic_ends_clean(tmp_path: Path) -> None:
+    """A terminal's Ctrl-C reaches every part at once: the demo ends with 130, no traceback, and nothing left."""
+    log = tmp_path / "output.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen([*DEMO, "--requests", "2000"], stdout=output, stderr=output, start_new_session=True) as demo,
+    ):
+        try:
+            parts = _wait_for_traffic(demo)
+            os.killpg(demo.pid, signal.SIGINT)
+            assert demo.wait(30) == 130, log.read_text()
+            assert not [part for part in parts if part.is_running()]
+            assert "Traceback" not in log.read_text()
+        finally:
+            demo.kill()
+
+
+def _wait_for_traffic(demo: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """The parts, once the demo has connections of its own to Envoy."""
+    give_up_s = time.monotonic() + 60
+    process = psutil.Process(demo.pid)
+    while True:
+        assert demo.poll() is None
+        assert time.monotonic() < give_up_s
+        parts = process.children(recursive=True)
+        if len(parts) >= 4 and len(process.net_connections("tcp")) >= 8:
+            return parts
+        time.sleep(0.05)
+
+
 def _wait_for(log: Path, text: str, demo: "subprocess.Popen[bytes]") -> None:
     give_up_s = time.monotonic() + 60
     while text not in log.read_text():

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.e2e
 CHAT = "/v1/chat/completions"
 MESSAGE_TIMEOUT_S = 1.0
 SMALL = {"model": "m", "max_tokens": 16, "messages": [{"role": "user", "content": "hello"}]}
+TEACHING = SMALL | {"messages": [{"role": "user", "content": "hello there " * 2000}]}
+"""Goes long for want of a ratio, and is answered with the usage that gives one."""
 Factory = Callable[..., AbstractContextManager[Any]]
 
 
@@ -137,6 +139,27 @@ def test_losing_the_service_in_mid_stream_leaves_the_stream_whole(stage_factory:
     events = [line for line in lines if line.startswith("data: ")]
     assert events[-1] == "data: [DONE]"
     assert json.loads(events[-2].removeprefix("data: "))["usage"]["completion_tokens"] == 20
+
+
+def test_envoys_own_replies_teach_nothing(stage_factory: Factory) -> None:
+    """With the short pool dead Envoy answers in its place: nothing is read of that, while a real answer teaches."""
+    with stage_factory(settings={"DUALPOOL_OBSERVE_SHARE": "1.0"}) as stage:
+        stage.short.process.kill()
+        stage.short.process.wait()
+        with stage.client() as client:
+            for _ in range(3):
+                answer = client.post(CHAT, json=SMALL)
+                assert (answer.status_code, answer.headers["x-dualpool-pool"]) == (503, "short")
+                assert "x-mock-instance" not in answer.headers
+            stage.service.settle()
+            names = ("answers_read_total", "learned_total", "bytes_per_token_samples", "internal_errors_total")
+            taught = [stage.service.metric(f"dualpool_{name}") for name in names]
+            observing = stage.service.metric("dualpool_observing")
+            client.post(CHAT, json=TEACHING).raise_for_status()
+        stage.service.settle()
+        assert (taught, observing) == ([0, 0, 0, 0], 0)
+        assert stage.service.metric("dualpool_decisions_total", pool="short") == 3
+        assert stage.service.metric("dualpool_learned_total") == 1
 
 
 async def test_streams_stay_bounded_while_thousands_of_answers_stream(stage_factory: Factory) -> None:

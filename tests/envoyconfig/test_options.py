@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.envoyconfig.options import Address, EnvoyOptions
+from extproc.envoyconfig.options import MAX_BUFFER_LIMIT_BYTES, Address, EnvoyOptions, buffer_limit_for
 from extproc.errors import ConfigurationError
+from extproc.routing.exchange import certain_long_bytes
 
 Build = Callable[..., EnvoyOptions]
 
@@ -17,7 +18,9 @@ def test_an_address_reads_back_as_written(host: object, port: int) -> None:
     assert Address.parse(str(address)) == address
 
 
-@pytest.mark.parametrize("text", ["", "host", "host:", ":80", "host:0", "host:65536", "host:http", "host:-1", "h:٣"])
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:", ":80", "host:0", "host:65536", "host:http", "host:-1", "h:٣", "::1:80"]
+)
 def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     """The message shows how an address is written."""
     with pytest.raises(ConfigurationError, match=r"HOST:PORT, for example 127\.0\.0\.1:8001"):
@@ -44,7 +47,10 @@ def test_a_name_is_told_from_an_ip_address(host: str, *, is_ip: bool) -> None:
         ({"admin": Address("127.0.0.1", 10_000)}, "twice"),
         ({"short": ()}, "at least one"),
         ({"buffer_limit_bytes": 0}, "above zero"),
+        ({"buffer_limit_bytes": MAX_BUFFER_LIMIT_BYTES + 1}, "at most 8388608"),
         ({"message_timeout_s": 0.0}, "above zero"),
+        ({"message_timeout_s": float("nan")}, "above zero"),
+        ({"message_timeout_s": float("inf")}, "at most 60 s"),
     ],
 )
 def test_options_that_envoy_could_not_use_are_refused(
@@ -53,3 +59,18 @@ def test_options_that_envoy_could_not_use_are_refused(
     """An operator's slip ends before a configuration is written."""
     with pytest.raises(ConfigurationError, match=complaint):
         options(**changes)
+
+
+@pytest.mark.parametrize(
+    ("threshold_tokens", "limit_bytes"),
+    [(1, 2**20), (8192, 2**20), (43_690, 2**20), (43_691, 2**21), (131_072, 2**22), (349_525, 2**23)],
+)
+def test_the_buffer_grows_with_the_threshold(threshold_tokens: int, limit_bytes: int) -> None:
+    """It holds every body the service wants to see, and is no larger than it must be."""
+    assert buffer_limit_for(threshold_tokens) == limit_bytes >= certain_long_bytes(threshold_tokens)
+
+
+def test_a_threshold_beyond_what_the_service_takes_is_refused() -> None:
+    """The message says which is the largest."""
+    with pytest.raises(ConfigurationError, match="enough for 349525 tokens"):
+        buffer_limit_for(349_526)

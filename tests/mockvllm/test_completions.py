@@ -22,6 +22,11 @@ def test_sixteen_tokens_is_the_default(mock: httpx.Client) -> None:
     assert found["choices"][0]["finish_reason"] == "length"
 
 
+def test_an_explicit_null_is_no_default(mock: httpx.Client) -> None:
+    """It names no limit, as in chat."""
+    assert answer(mock, prompt="hello world", max_tokens=None)["usage"]["completion_tokens"] > 16
+
+
 def test_lists_of_prompts_are_answered_in_order(mock: httpx.Client) -> None:
     """Two prompts with n=2 are four choices; prompt tokens add up over prompts alone."""
     found = answer(mock, prompt=["hello world", "hello"], n=2, max_tokens=3, ignore_eos=True)

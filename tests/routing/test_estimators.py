@@ -66,8 +66,8 @@ def test_the_averages_are_the_published_ones() -> None:
 
 def test_warm_up_is_a_plain_mean() -> None:
     """While n is below 1/(1 − β) the weight is 1/n, so that the first answer does not rule for ever."""
-    ratio = only(taught(100, 200, 250, 500, rules=EmaRules(decay=0.98)))
-    assert ratio.bytes_per_token == pytest.approx((10 + 5 + 4 + 2) / 4)
+    ratio = only(taught(125, 200, 250, 500, rules=EmaRules(decay=0.98)))
+    assert ratio.bytes_per_token == pytest.approx((8 + 5 + 4 + 2) / 4)
 
 
 def test_after_warm_up_the_past_weighs_beta() -> None:
@@ -143,6 +143,67 @@ def test_asking_makes_no_room() -> None:
     assert estimator.ratios() == []
 
 
+@pytest.mark.parametrize(("tokens", "learned"), [(125, True), (124, False), (62, False), (1, False)])
+def test_runs_of_one_character_teach_nothing(tokens: int, *, learned: bool) -> None:
+    """Beyond 8 bytes a token there is no text: one repetitive client must not drag along the ratio of all."""
+    estimator = taught(*[250] * 100)
+    before = only(estimator)
+    assert estimator.learn(facts(), Usage(tokens)) is learned
+    assert (only(estimator) != before) is learned
+
+
+# Text beside tools
+
+
+def mixture(text_bytes: int, structure_bytes: int) -> RequestFacts:
+    """Prose beside tool schemas."""
+    return replace(facts(text_bytes + structure_bytes), structure_bytes=structure_bytes, teaches=False)
+
+
+def taught_both(*, prose: int = 10, tools: int = 10) -> EmaEstimator:
+    """An estimator that saw prose at 4 bytes a token and tools at 2, each so many times."""
+    estimator = taught(*[250] * prose, rules=EmaRules(margin_deviations=0.0))
+    for _ in range(tools):
+        assert estimator.learn(facts(category=Category.TOOLS), Usage(500))
+    return estimator
+
+
+def test_text_and_tools_are_estimated_each_by_its_ratio() -> None:
+    """8000 bytes of prose and 4000 of schemas are 2000 and 2000 tokens, not 3000 of prose."""
+    estimate = taught_both().estimate(mixture(8000, 4000))
+    assert estimate == Estimate(4000, 4000, calibrated=True)
+
+
+def test_the_margins_of_both_ratios_are_kept() -> None:
+    """The conservative estimate is that of the conservative ratios."""
+    estimator = EmaEstimator()
+    for tokens, category in (
+        (200, Category.PROSE),
+        (250, Category.PROSE),
+        (400, Category.TOOLS),
+        (500, Category.TOOLS),
+    ):
+        estimator.learn(facts(category=category), Usage(tokens))
+    prose, tools = estimator.ratios()
+    estimate = estimator.estimate(mixture(8000, 4000))
+    expected = 8000 / prose.conservative_bytes_per_token + 4000 / tools.conservative_bytes_per_token
+    assert estimate.conservative_tokens == math.ceil(expected) > estimate.mean_tokens
+
+
+@pytest.mark.parametrize(("prose", "tools", "calibrated"), [(10, 10, True), (9, 10, False), (10, 9, False)])
+def test_a_mixture_is_trusted_where_both_its_ratios_are(prose: int, tools: int, *, calibrated: bool) -> None:
+    """One cold ratio is one too many."""
+    assert taught_both(prose=prose, tools=tools).estimate(mixture(8000, 4000)).calibrated is calibrated
+
+
+def test_a_tenth_of_structure_is_no_mixture() -> None:
+    """It needs no ratio of tools; what is mostly tools needs no other."""
+    estimator = taught_both(tools=0)
+    assert estimator.estimate(mixture(9000, 1000)) == Estimate(2500, 2500, calibrated=True, learning=True)
+    mostly = replace(mixture(1000, 9000), category=Category.TOOLS)
+    assert taught_both(prose=0).estimate(mostly) == Estimate(5000, 5000, calibrated=True, learning=True)
+
+
 # Properties
 
 
@@ -188,7 +249,7 @@ def test_a_constant_source_is_learned(first: int, tokens: int) -> None:
     assert ratio.conservative_bytes_per_token == pytest.approx(100_000 / tokens, rel=0.03)
 
 
-@given(tokens=st.integers(150, 600), absurd=st.sampled_from((1, 2, 999, 1000, 10**9)))
+@given(tokens=st.integers(150, 600), absurd=st.sampled_from((125, 126, 999, 1000, 10**9)))
 def test_one_absurd_answer_moves_a_ratio_by_no_more_than_its_weight(tokens: int, absurd: int) -> None:
     """At most (1 − β) of the whole range, and the margin widens with it: no prompt seems shorter than before."""
     before = only(taught(*[tokens] * 100))

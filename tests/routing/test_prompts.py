@@ -6,15 +6,14 @@ import pytest
 
 from extproc.routing.prompts import (
     NotInBody,
-    Prompt,
     gather_chat,
     gather_completion,
     gather_messages,
     gather_pooling,
     gather_responses,
-    utf8_bytes,
 )
 from extproc.routing.schemas import ChatBody, CompletionBody, MessagesBody, PoolingBody, ResponsesBody
+from extproc.routing.text import Prompt
 from extproc.routing.values import Flaw
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -48,19 +47,38 @@ def parts(*content: dict[str, Any] | str) -> dict[str, Any]:
     return {"role": "user", "content": content}
 
 
-@pytest.mark.parametrize(("text", "count"), [("", 0), ("abc", 3), ("é", 2), ("中", 3), ("😀", 4)])
-def test_text_is_counted_in_utf_8(text: str, count: int) -> None:
-    """Tokenizers see UTF-8, whatever a string looks like in memory."""
-    assert utf8_bytes(text) == count
-
-
 # Chat
 
 
 def test_a_chat_is_the_text_of_its_messages() -> None:
-    """Content as a string, as parts, as null; each message is framed."""
+    """Content as a string, as parts, as null; each message is framed, and so may be a second part."""
     prompt = chat({"role": "system", "content": "abc"}, parts({"type": "text", "text": "de"}, "f"), {"content": None})
-    assert prompt == Prompt(pieces=["abc", "de", "f"], text_bytes=6, message_count=3)
+    assert prompt == Prompt(pieces=["abc", "de", "f"], text_bytes=6, message_count=4)
+
+
+@pytest.mark.parametrize("role", ["tool", "ipython", "developer"])
+def test_a_tools_answer_may_be_escaped_and_is_framed_twice(role: str) -> None:
+    """Llama's template writes it as JSON: a quote becomes two bytes, an ESC six. A short role is no text."""
+    prompt = chat({"role": role, "content": 'a"\n\x1b'}, {"role": "user", "content": '"\n\x1b'})
+    assert (prompt.text_bytes, prompt.escape_bytes, prompt.message_count) == (7, 1 + 1 + 5, 3)
+
+
+def test_the_id_of_a_call_is_doubtful_text() -> None:
+    """Mistral's templates print it, most do not."""
+    prompt = chat({"role": "tool", "content": "abc", "tool_call_id": "call_1"})
+    assert (prompt.text_bytes, prompt.doubtful_bytes) == (9, 6)
+
+
+@pytest.mark.parametrize(("role", "text_bytes"), [("r" * 16, 3), ("r" * 17, 20), ("é" * 9, 21), ("x" * 90_000, 90_003)])
+def test_a_long_role_is_text(role: str, text_bytes: int) -> None:
+    """Templates print whatever role they do not know."""
+    assert chat({"role": role, "content": "abc"}).text_bytes == text_bytes
+
+
+def test_a_developer_may_define_tools() -> None:
+    """The server hands the tools of such a message to the template."""
+    prompt = chat({"role": "developer", "content": "abc", "tools": [TOOL]})
+    assert (prompt.tool_count, prompt.structure_bytes) == (1, TOOL_BYTES + len("[]"))
 
 
 def test_names_and_refusals_are_text() -> None:
@@ -102,20 +120,6 @@ def test_what_only_some_templates_render_is_doubtful_structure(field: str) -> No
 def test_null_structure_is_none(field: str) -> None:
     """Some clients send every optional field."""
     assert chat(**{field: None}) == Prompt()
-
-
-def test_structure_counts_the_same_however_it_is_spelt() -> None:
-    """Indented, compact and escaped JSON reach the template as one value."""
-    value = {"описание": ["строка", {"путь": "C:\\users"}, "a\x01b"]}
-    spellings = [
-        json.dumps(value),
-        json.dumps(value, indent=4),
-        json.dumps(value, ensure_ascii=False),
-        json.dumps(value, ensure_ascii=False, separators=(",", ":")),
-    ]
-    bodies = [f'{{"documents": {spelling}}}'.encode() for spelling in spellings]
-    sizes = {gather_chat(msgspec.json.decode(body, type=ChatBody)).structure_bytes for body in bodies}
-    assert sizes == {len(spellings[-1].encode())}
 
 
 def test_a_template_of_the_client_hides_the_length() -> None:
@@ -166,7 +170,10 @@ def test_an_empty_text_part_is_text() -> None:
 PROMPT_FORMS: list[tuple[Any, Prompt]] = [
     ("abc", Prompt(pieces=["abc"], text_bytes=3)),
     ("", Prompt()),
-    (["abc", "中国", ""], Prompt(pieces=["中国"], text_bytes=6, prompt_count=3, other_text_bytes=3)),
+    (
+        ["abc", "中国", ""],
+        Prompt(pieces=["中国"], text_bytes=6, prompt_count=3, other_text_bytes=3, texts=["abc", "中国", ""]),
+    ),
     ([1, 2, 3], Prompt(token_ids=3)),
     ([[1, 2], [3, 4, 5], []], Prompt(token_ids=3, prompt_count=3)),
     (["abc", [1, 2]], Prompt(pieces=["abc"], text_bytes=3, token_ids=2, prompt_count=2)),
@@ -206,7 +213,7 @@ def test_a_responses_call_is_its_instructions_and_input() -> None:
 
 
 def test_the_items_of_a_conversation_are_text() -> None:
-    """Messages, reasoning, calls of functions and custom tools, and what they gave."""
+    """Messages, reasoning, calls of functions and custom tools, and what they gave, framed twice."""
     prompt = responses(
         {"role": "user", "content": "a"},
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "bb"}]},
@@ -219,15 +226,25 @@ def test_the_items_of_a_conversation_are_text() -> None:
     )
     assert set(prompt.pieces) == {
         *("a", "bb", "ccc", "dddd", "eeeee", "ffffff", "ggggggg"),
-        *("find", '{"q":1}', "run"),
+        *("find", "run", "1"),
     }
-    assert prompt.message_count == 8
+    assert prompt.message_count == 8 + 3
+
+
+def test_the_arguments_of_a_call_are_structure() -> None:
+    """Templates write them anew: each mark may get a space. A call without any is framed as a call all the same."""
+    prompt = responses(
+        {"type": "function_call", "call_id": "fc_1", "name": "find", "arguments": "[1,2]"},
+        {"type": "function_call", "arguments": ""},
+    )
+    assert (prompt.text_bytes, prompt.structure_bytes, prompt.doubtful_bytes) == (4 + 4 + 5, 5, 4)
+    assert prompt.message_count == 4
 
 
 def test_tools_and_text_format_of_a_responses_call_are_structure() -> None:
     """Functions and custom tools are rendered; a format is by some templates alone."""
-    prompt = responses(tools=[{"type": "custom"}, {"type": "function"}], text={"a": 1})
-    tools_bytes, format_bytes = len('[{"type":"custom"},{"type":"function"}]'), len('{"a":1}')
+    prompt = responses(tools=[{"type": "custom"}, {"type": "function"}], text={"a": 1}, chat_template_kwargs={"b": 2})
+    tools_bytes, format_bytes = len('[{"type":"custom"},{"type":"function"}]'), len('{"a":1}{"b":2}')
     assert (prompt.tool_count, prompt.structure_bytes) == (2, tools_bytes + format_bytes)
     assert prompt.doubtful_bytes == format_bytes
 
@@ -238,6 +255,8 @@ HIDDEN: list[dict[str, Any]] = [
     {"input": "x", "conversation": "conv_1"},
     {"input": "x", "conversation": {"id": "conv_1"}},
     {"input": "x", "prompt": {"id": "pmpt_1"}},
+    {"input": "x", "previous_response": {"id": "resp_1"}},
+    {"input": "x", "previous_input_messages": [{"role": "user", "content": "y"}]},
     {"input": [{"type": "item_reference", "id": "msg_1"}]},
     {"input": [{"type": "web_search_call", "id": "ws_1"}]},
     {"input": "x", "tools": [{"type": "web_search"}]},
@@ -269,13 +288,38 @@ def test_tool_use_and_its_result_count() -> None:
     """The input is structure, the result is text, and so is the tool's name."""
     prompt = turns(
         parts({"type": "tool_use", "id": "1", "name": "find", "input": {"q": 1}}),
-        parts({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "abc"}]}),
-        parts({"type": "tool_result", "tool_use_id": "1", "content": "de"}),
+        parts({"type": "tool_result", "tool_use_id": "2", "content": [{"type": "text", "text": "abc"}]}),
+        parts({"type": "tool_result", "tool_use_id": "3", "content": "de"}),
         tools=[{"name": "find", "input_schema": {}}],
     )
-    assert prompt.pieces == ["find", "abc", "de"]
+    assert prompt.pieces == ["find", "1", "abc", "2", "de", "3"]
+    assert prompt.doubtful_bytes == 3
     assert prompt.structure_bytes == len('{"q":1}') + len('[{"name":"find","input_schema":{}}]')
     assert prompt.tool_count == 1
+
+
+def test_tool_parts_become_messages_of_their_own() -> None:
+    """A thousand empty ones are a long prompt; what they hold may be escaped, in JSON and before that in Python."""
+    uses = parts(*[{"type": "tool_use", "name": "f", "input": {}}] * 400)
+    results = parts(*[{"type": "tool_result", "content": [{"type": "text", "text": "\n"}]}] * 400)
+    prompt = turns(uses, results)
+    assert prompt.message_count >= 2 * 800
+    assert prompt.escape_bytes >= 400 * 2
+
+
+def test_what_is_not_a_tools_answer_is_not_escaped() -> None:
+    """Before it, after it, and between two of them; an answer inside an answer is escaped once."""
+    text, inner = {"type": "text", "text": "\n"}, {"type": "tool_result", "content": "\n"}
+    assert turns(parts(inner)).escape_bytes == 1
+    assert turns(parts(text, inner, text), parts(text)).escape_bytes == 1
+    assert turns(parts({"type": "tool_result", "content": [inner, text]}, text)).escape_bytes == 1 + 3
+
+
+@pytest.mark.parametrize("field", ["output_config", "chat_template_kwargs"])
+def test_what_only_some_templates_render_of_an_anthropic_call_is_doubtful(field: str) -> None:
+    """A format to answer in, and arguments of the template's own."""
+    prompt = turns(**{field: {"a": 1}})
+    assert (prompt.structure_bytes, prompt.doubtful_bytes) == (7, 7)
 
 
 def test_thinking_counts_and_is_doubtful() -> None:
@@ -290,6 +334,7 @@ def test_thinking_counts_and_is_doubtful() -> None:
 PAIRS = [
     {"query": "abc", "documents": ["中国", "d"]},
     {"queries": "abc", "documents": [{"text": "中国"}, "d"]},
+    {"queries": ["abc", "a"], "items": ["中国", {"text": "d"}]},
     {"text_1": "abc", "text_2": ["中国", "d"]},
     {"data_1": ["abc", "a"], "data_2": ["中国", "d"]},
 ]
@@ -299,14 +344,9 @@ PAIRS = [
 def test_a_query_is_paired_with_the_longest_document(fields: dict[str, Any]) -> None:
     """Two pairs, of 3 + 6 and 3 + 1 bytes; how usage counts them depends on the model, so all of it is doubtful."""
     prompt = gather_pooling(decode(PoolingBody, **fields))
-    expected = Prompt(pieces=["abc", "中国"], text_bytes=9, prompt_count=2, other_text_bytes=4, doubtful_bytes=13)
-    assert prompt == expected
-
-
-def test_a_query_may_stand_alone() -> None:
-    """One prompt, and nothing beside it."""
-    prompt = gather_pooling(decode(PoolingBody, query="abc"))
-    assert (prompt.text_bytes, prompt.prompt_count, prompt.other_text_bytes) == (3, 1, 0)
+    assert (prompt.pieces, prompt.text_bytes, prompt.prompt_count) == (["abc", "中国"], 9, 2)
+    assert (prompt.other_text_bytes, prompt.doubtful_bytes) == (4, 13)
+    assert {"abc", "中国", "d"} <= set(prompt.texts)
 
 
 def test_pooling_takes_messages_too() -> None:
@@ -315,10 +355,20 @@ def test_pooling_takes_messages_too() -> None:
     assert prompt == Prompt(pieces=["abc"], text_bytes=3, message_count=1)
 
 
+def test_arguments_of_the_template_are_doubtful_when_pooling() -> None:
+    """As in a chat."""
+    prompt = gather_pooling(decode(PoolingBody, messages=[], chat_template_kwargs={"a": 1}))
+    assert (prompt.structure_bytes, prompt.doubtful_bytes) == (7, 7)
+
+
 @pytest.mark.parametrize(
     ("fields", "flaw"),
     [
         ({}, Flaw.LENGTH_NOT_IN_BODY),
+        ({"query": "abc"}, Flaw.LENGTH_NOT_IN_BODY),
+        ({"query": "abc", "documents": []}, Flaw.LENGTH_NOT_IN_BODY),
+        ({"items": ["abc"]}, Flaw.LENGTH_NOT_IN_BODY),
+        ({"messages": [], "chat_template": "{{ messages }}"}, Flaw.LENGTH_NOT_IN_BODY),
         (
             {"query": "abc", "documents": [{"content": [{"type": "image_url", "image_url": {"url": PIXEL}}]}]},
             Flaw.MEDIA,
@@ -326,7 +376,7 @@ def test_pooling_takes_messages_too() -> None:
     ],
 )
 def test_pooling_without_text_hides_its_length(fields: dict[str, Any], flaw: Flaw) -> None:
-    """No input at all, and a document that shows no text."""
+    """No input, half a pair, a template of the client's own, and a document that shows no text."""
     with pytest.raises(NotInBody) as caught:
         gather_pooling(decode(PoolingBody, **fields))
     assert caught.value.flaw is flaw

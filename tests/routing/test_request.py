@@ -95,7 +95,6 @@ def test_the_facts_of_a_chat() -> None:
         text_bytes=3,
         total_text_bytes=3,
         message_count=1,
-        sequences=2,
         output_tokens=7,
         model="m",
         teaches=False,
@@ -103,12 +102,11 @@ def test_the_facts_of_a_chat() -> None:
 
 
 def test_the_facts_of_a_list_of_prompts() -> None:
-    """The longest decides the budget, the sum answers for usage, and `n` multiplies the sequences."""
+    """The longest decides the budget, the sum answers for usage."""
     assert read(COMPLETIONS, prompt=["中国" * 200, "国" * 150], n=3) == RequestFacts(
         text_bytes=1200,
         total_text_bytes=1650,
         prompt_count=2,
-        sequences=6,
         output_tokens=16,
         category=Category.CJK,
         teaches=True,
@@ -118,7 +116,7 @@ def test_the_facts_of_a_list_of_prompts() -> None:
 def test_the_facts_of_token_ids() -> None:
     """An exact count, which has no bytes to teach by."""
     assert read(COMPLETIONS, prompt=[[1] * 900, [2] * 1000]) == RequestFacts(
-        token_ids=1000, prompt_count=2, sequences=2, output_tokens=16, teaches=False
+        token_ids=1000, prompt_count=2, output_tokens=16, teaches=False
     )
 
 
@@ -137,7 +135,13 @@ OUTPUTS: list[tuple[str, dict[str, Any], int | None]] = [
     (CHAT, {"max_tokens": None}, None),
     (CHAT, {"max_output_tokens": 5}, None),
     (COMPLETIONS, {}, 16),
-    (COMPLETIONS, {"max_tokens": None}, 16),
+    (COMPLETIONS, {"max_tokens": None}, None),
+    (COMPLETIONS, {"max_completion_tokens": 6}, 16),
+    (COMPLETIONS, {"max_completion_tokens": 60}, 60),
+    (COMPLETIONS, {"max_tokens": 5, "max_completion_tokens": 6}, 6),
+    (COMPLETIONS, {"max_tokens": 6, "max_completion_tokens": 5}, 6),
+    (COMPLETIONS, {"max_tokens": 6, "max_completion_tokens": None}, 6),
+    (COMPLETIONS, {"max_tokens": None, "max_completion_tokens": 6}, None),
     (COMPLETIONS, {"max_tokens": 0}, 0),
     (COMPLETIONS, {"max_tokens": 5}, 5),
     (COMPLETIONS, {"max_completion_tokens": 5}, 16),
@@ -183,17 +187,11 @@ BAD_COUNTS = ("-2", "16.5", '"16.5"', '"many"', '""', "true", "[]", "{}", "1e999
 
 
 @pytest.mark.parametrize("text", BAD_COUNTS)
-@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens", "n", "truncate_prompt_tokens"])
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens", "truncate_prompt_tokens"])
 def test_a_count_that_is_none_makes_a_body_unreadable(field: str, text: str) -> None:
     """The server refuses it, from the long pool as well as from any."""
     body = f'{{"messages": [], "max_tokens": 1, "{field}": {text}}}'
     assert read_request(CHAT, body.encode()) == flawed(Flaw.UNREADABLE)
-
-
-@pytest.mark.parametrize(("n", "sequences"), [(None, 1), (1, 1), (0, 1), (4, 4), ("4", 4)])
-def test_each_choice_is_a_sequence(n: Any, sequences: int) -> None:
-    """`n` starts that many, with one prompt between them."""
-    assert chat("abc", n=n).sequences == sequences
 
 
 # Prompts that are cut
@@ -216,10 +214,47 @@ def test_a_prompt_that_may_be_cut_is_capped_and_never_teaches(value: Any, cap: i
     assert (facts.prompt_cap_tokens, facts.teaches) == (cap, teaches)
 
 
+@pytest.mark.parametrize(("path", "fields"), [(RESPONSES, {"input": PROSE}), (MESSAGES, {"messages": []})])
+def test_a_cap_that_the_route_does_not_know_caps_nothing(path: str, fields: dict[str, Any]) -> None:
+    """The server passes over it there, so a prompt is as long as it is."""
+    assert read(path, **fields, truncate_prompt_tokens=10) == read(path, **fields)
+
+
 @pytest.mark.parametrize(("truncation", "teaches"), [(None, True), ("disabled", True), ("auto", False)])
 def test_automatic_truncation_never_teaches(truncation: str | None, *, teaches: bool) -> None:
     """The Responses API's word for −1."""
     assert read(RESPONSES, input=PROSE, truncation=truncation).teaches is teaches
+
+
+# Lists of prompts
+
+BLOB = "aGVsbG8gd29ybGQ5MTIzNDU2Nzg5MA" * 30
+
+
+@pytest.mark.parametrize(
+    ("prompts", "mixed"),
+    [
+        ([PROSE], False),
+        ([PROSE, PROSE], False),
+        ([PROSE, BLOB], True),
+        ([BLOB, PROSE], True),
+        ([PROSE * 10, BLOB], False),
+        ([PROSE * 10, BLOB * 9], True),
+        ([PROSE] * 64, False),
+        ([PROSE] * 65, True),
+        ([PROSE * 10, *[PROSE] * 65], False),
+    ],
+)
+def test_the_longest_of_several_kinds_of_text_need_not_have_the_most_tokens(prompts: list[str], *, mixed: bool) -> None:
+    """Texts of more than an eighth of the longest are compared, up to 64; a mixed list never teaches."""
+    facts = read(COMPLETIONS, prompt=prompts)
+    assert (facts.mixed, facts.teaches) == (mixed, not mixed)
+
+
+@pytest.mark.parametrize(("query", "mixed"), [(PROSE, False), (BLOB, True), ("abc", False)])
+def test_pairs_of_several_kinds_are_mixed(query: str, *, mixed: bool) -> None:
+    """Half of a pair may cost more than its share of the bytes."""
+    assert read("/v1/rerank", query=query, documents=[PROSE, PROSE]).mixed is mixed
 
 
 # Flaws
@@ -328,7 +363,7 @@ def test_nesting_within_reason_is_read() -> None:
 
 def test_text_that_is_not_utf_8_passes_where_nobody_reads_it() -> None:
     """A field that does not make the budget is skipped, whatever is in it."""
-    body = b'{"messages": [{"role": "\xff", "content": "abc"}], "user": "\xff\xfe", "max_tokens": 1}'
+    body = b'{"messages": [{"refers": "\xff", "content": "abc"}], "user": "\xff\xfe", "max_tokens": 1}'
     assert read_request(CHAT, body).text_bytes == 3
 
 
@@ -380,6 +415,21 @@ def test_tools_teach_alone_or_not_at_all(prose_bytes: int, category: Category, *
     """About 1070 bytes of a tool: where they dominate they are learned as tools, where they are mixed as nothing."""
     facts = chat("prose and more of it " * (prose_bytes // 20), tools=[SCHEMA])
     assert (facts.category, facts.teaches, facts.tool_count) == (category, teaches, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("1,2.5,33\n", Category.DENSE),
+        ("数据很多", Category.CJK),
+        ("Много слов. ", Category.TOOLS),
+        ("call(x); // all\n", Category.TOOLS),
+    ],
+)
+def test_text_poorer_than_schemas_is_not_estimated_as_schemas(text: str, category: Category) -> None:
+    """About 430 bytes of it beside 1070 of a tool: numbers cost twice what schemas do."""
+    facts = chat(text * (430 // len(text.encode())), tools=[SCHEMA])
+    assert (facts.category, facts.teaches) == (category, category is Category.TOOLS)
 
 
 @pytest.mark.parametrize(("field", "value"), [("response_format", SCHEMA), ("documents", [SCHEMA])])
@@ -440,7 +490,21 @@ def test_a_chat_stream_carries_usage_only_if_asked(path: str, fields: dict[str, 
 FIELDS = (
     *("messages", "prompt", "input", "system", "instructions", "suffix", "query", "documents", "text_1", "text_2"),
     *("content", "type", "text", "name", "role", "refusal", "thinking", "reasoning", "reasoning_content", "output"),
-    *("summary", "arguments", "tool_calls", "tools", "response_format", "chat_template", "prompt_embeds", "model"),
+    *(
+        "summary",
+        "arguments",
+        "call_id",
+        "tool_call_id",
+        "items",
+        "output_config",
+        "chat_template_kwargs",
+        "tool_calls",
+        "tools",
+        "response_format",
+        "chat_template",
+        "prompt_embeds",
+        "model",
+    ),
     *("max_tokens", "max_completion_tokens", "max_output_tokens", "n", "truncate_prompt_tokens", "truncation"),
     *("stream", "stream_options", "include_usage", "kv_transfer_params", "conversation", "previous_response_id"),
 )
@@ -475,7 +539,8 @@ def test_any_json_makes_facts_also_when_it_is_damaged(path: str, body: dict[str,
     facts = read_request(path, text[:begin] + middle + text[end:])
     assert isinstance(facts, RequestFacts)
     assert facts.total_text_bytes >= facts.text_bytes >= facts.structure_bytes >= 0
-    assert facts.sequences >= facts.prompt_count >= 1
+    assert facts.prompt_count >= 1
+    assert facts.escape_bytes >= 0
     assert facts.output_tokens is None or 0 <= facts.output_tokens < 2**31
 
 

@@ -57,7 +57,7 @@ def test_a_decision_carries_all_that_completing_it_needs() -> None:
     assert decision.provenance is Provenance.CERTAIN
     assert decision.facts is TEXT
     assert decision.budget is not None
-    assert decision.budget.total_tokens == 1100
+    assert decision.budget.total_tokens == 1000 + 8 + 100
 
 
 @pytest.mark.parametrize("flaw", Flaw)
@@ -143,10 +143,34 @@ def test_while_learning_every_answer_is_observed() -> None:
     assert owner.route(replace(TEXT, category=Category.CODE), draw=HIGH).observe
 
 
-@pytest.mark.parametrize("facts", [replace(TEXT, teaches=False), replace(TEXT, usage_expected=False)])
-def test_an_answer_that_cannot_teach_is_not_observed(facts: RequestFacts) -> None:
-    """Holding a stream open for it would be for nothing."""
+LONG = replace(TEXT, text_bytes=40_000, total_text_bytes=40_000)
+"""Not certain, whatever the estimate."""
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        replace(TEXT, teaches=False),
+        replace(LONG, teaches=False, output_tokens=None),
+        replace(LONG, teaches=False, prompt_count=2),
+        replace(LONG, usage_expected=False),
+    ],
+)
+def test_an_answer_that_can_neither_teach_nor_judge_is_not_observed(facts: RequestFacts) -> None:
+    """A certain decision needs no judgement; output without a limit and several prompts allow none."""
     assert not router(share=1.0, learning_samples=100).route(facts, draw=LOW).observe
+
+
+def test_what_cannot_teach_is_observed_by_its_share_to_be_judged() -> None:
+    """Text beside tools, say: never in full, but misroutes among them must come to light."""
+    owner = router(share=0.05, learning_samples=100)
+    facts = replace(LONG, structure_bytes=8000, teaches=False)
+    assert not owner.route(facts, draw=HIGH).observe
+    decision = owner.route(facts, draw=LOW)
+    correction = owner.complete(decision, Usage(5000))
+    assert decision.observe
+    assert correction is not None
+    assert (correction.learned, correction.judged, correction.misroute) == (False, True, Misroute.OVER)
 
 
 def test_answers_observed_at_once_are_bounded() -> None:
@@ -204,7 +228,7 @@ def test_a_correction_holds_the_estimate_that_was_made() -> None:
 
 
 def test_an_answer_that_was_not_asked_for_still_corrects_but_need_not_teach() -> None:
-    """The simulator completes everything with the truth; the estimator's own rules decide what it learns."""
+    """Whoever drives the core may complete everything with the truth; the estimator decides what it learns."""
     owner = router()
     correction = completed(owner, replace(TEXT, teaches=False), 1000)
     assert not correction.learned
@@ -258,3 +282,16 @@ def test_hardly_a_real_request_goes_short_that_does_not_fit(
         misroutes = Counter(completed(owner, facts, truths[tokenizer]).misroute for facts, *truths in rows)
         assert misroutes[Misroute.UNDER] < 0.005 * len(rows)
         assert misroutes[Misroute.OVER] < 0.1 * len(rows)
+
+
+@pytest.mark.parametrize("tokenizer", [0, 1], ids=["llama3", "qwen3"])
+def test_hardly_a_made_request_goes_short_that_does_not_fit(
+    made_requests: list[tuple[RequestFacts, int, int]], tokenizer: int
+) -> None:
+    """Every kind of text the demo has, a third of it beside tools or in short turns; each body seen three times."""
+    for seed in range(3):
+        owner = Router(estimator=EmaEstimator(), policy=TokenBudgetPolicy(8192))
+        rows = random.Random(seed).sample(made_requests * 3, 3 * len(made_requests))
+        misroutes = Counter(completed(owner, facts, truths[tokenizer]).misroute for facts, *truths in rows)
+        assert misroutes[Misroute.UNDER] < 0.005 * len(rows)
+        assert misroutes[None] > 0.75 * len(rows)

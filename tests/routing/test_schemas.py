@@ -5,6 +5,7 @@ from extproc.routing.schemas import (
     NULL,
     ChatBody,
     CompletionBody,
+    CutBody,
     MessagesBody,
     PoolingBody,
     ResponsesBody,
@@ -45,14 +46,26 @@ def test_fields_that_are_not_named_are_skipped_unread() -> None:
 )
 def test_counts_are_kept_as_clients_write_them(text: bytes, value: object) -> None:
     """Integers, floats and strings all come through; reading them is the business of `request`."""
-    assert msgspec.json.decode(b'{"n": ' + text + b"}", type=ChatBody).n == value
+    assert msgspec.json.decode(b'{"max_tokens": ' + text + b"}", type=ChatBody).max_tokens == value
 
 
 @pytest.mark.parametrize("text", [b"true", b"[]", b"{}", b"1e999", b"NaN", b"01"])
 def test_what_is_no_count_is_refused(text: bytes) -> None:
     """Truth values, containers, infinities and numbers that are not JSON."""
     with pytest.raises(msgspec.DecodeError):
-        msgspec.json.decode(b'{"n": ' + text + b"}", type=ChatBody)
+        msgspec.json.decode(b'{"max_tokens": ' + text + b"}", type=ChatBody)
+
+
+@pytest.mark.parametrize(("text", "value"), [(b"{}", 16), (b'{"max_tokens": null}', None)])
+def test_null_is_not_the_default_of_completions(text: bytes, value: int | None) -> None:
+    """A field left out means sixteen tokens, an explicit null as many as fit."""
+    assert msgspec.json.decode(text, type=CompletionBody).max_tokens == value
+
+
+@pytest.mark.parametrize("schema", BODIES)
+def test_only_some_routes_cut_prompts(schema: type[msgspec.Struct]) -> None:
+    """The server's Responses and Anthropic requests have no `truncate_prompt_tokens`, so it must not be read there."""
+    assert issubclass(schema, CutBody) == (schema not in (ResponsesBody, MessagesBody))
 
 
 @pytest.mark.parametrize("text", [b"{}", b'{"documents": null}', b'{"documents":  null }'])

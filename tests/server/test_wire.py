@@ -101,7 +101,7 @@ def test_explaining_adds_headers_beside_the_pool() -> None:
     assert headers["x-dualpool-reason"] == b"fits_whatever_tokenizer"
     assert headers["x-dualpool-provenance"] == b"certain"
     assert headers["x-dualpool-category"] == b"prose"
-    assert int(headers["x-dualpool-budget"]) == 1000 // 4 + 16
+    assert int(headers["x-dualpool-budget"]) == 1000 // 4 + 8 + 16, "text, framing of one message, output"
 
 
 def test_a_request_without_a_budget_explains_only_what_it_knows() -> None:

@@ -1,0 +1,96 @@
+"""Counts the text and structure of a prompt while they are gathered; knows bytes and JSON, no dialect of any API."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from extproc.routing.schemas import NULL, ToolHead
+
+TOOL_MESSAGES = 2
+"""A tool's call or answer is framed like so many messages: as JSON inside a message, 9 to 17 tokens."""
+AS_IS, AS_JSON, AS_JSON_OF_PYTHON = 0, 1, 3
+r"""How a template writes a text. The Anthropic route of some vLLM releases turns a list of parts into Python's notation
+first, and JSON of that takes up to three bytes where JSON takes one: a line break becomes `\\n`."""
+tool_heads = msgspec.json.Decoder(list[ToolHead] | None)
+
+
+@dataclass(slots=True)
+class Prompt:
+    """The longest prompt of a request while it is gathered, and what matters of the others."""
+
+    pieces: list[str] = field(default_factory=list)
+    text_bytes: int = 0
+    """UTF-8 bytes of all text, structure included."""
+    structure_bytes: int = 0
+    """JSON that the template writes anew."""
+    escape_bytes: int = 0
+    """What the template may add by writing text as a JSON string."""
+    doubtful_bytes: int = 0
+    """Bytes counted that the server may leave out or count another way: they must not teach."""
+    message_count: int = 0
+    tool_count: int = 0
+    token_ids: int = 0
+    prompt_count: int = 1
+    """Prompts of the request, this one included."""
+    other_text_bytes: int = 0
+    """UTF-8 bytes of the other prompts."""
+    texts: Sequence[str] = ()
+    """Where there are several texts to choose the longest from: all of them."""
+    escapes: int = 0
+    """How the text that comes now may be written: `AS_IS`, `AS_JSON` or `AS_JSON_OF_PYTHON`."""
+
+    def add_text(self, *texts: str | None) -> None:
+        """Take in text as it stands."""
+        for text in texts:
+            if text:
+                self.pieces.append(text)
+                self.text_bytes += utf8_bytes(text)
+                if self.escapes:
+                    self.escape_bytes += self.escapes * _escape_bytes(text)
+
+    def add_doubtful_text(self, *texts: str | None) -> None:
+        """Take in text that only some templates show: ids of calls, thoughts of earlier turns."""
+        before = self.text_bytes
+        self.add_text(*texts)
+        self.doubtful_bytes += self.text_bytes - before
+
+    def add_structure(self, *values: msgspec.Raw, doubtful: bool = False) -> None:
+        """Take in JSON values, null or not, that every template writes anew, or only some do."""
+        for raw in values:
+            if raw != NULL:
+                json_bytes = _json_bytes(raw)
+                self._add_json_bytes(json_bytes)
+                self.doubtful_bytes += doubtful * json_bytes
+
+    def add_json_text(self, text: str) -> None:
+        """Take in JSON that came as a string and is written anew."""
+        self._add_json_bytes(utf8_bytes(text))
+
+    def add_tools(self, tools: msgspec.Raw) -> None:
+        """Take in tool definitions, which may be null."""
+        if tools != NULL:
+            self.tool_count += len(tool_heads.decode(tools) or ())
+            self.add_structure(tools)
+
+    def _add_json_bytes(self, json_bytes: int) -> None:
+        self.structure_bytes += json_bytes
+        self.text_bytes += json_bytes
+
+
+def utf8_bytes(text: str) -> int:
+    """Bytes of a string in UTF-8, without a copy where it is ASCII."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _json_bytes(raw: msgspec.Raw) -> int:
+    r"""Bytes of a JSON value without white space and \uXXXX escapes: the same however a client's library spells it."""
+    compact = msgspec.json.format(raw, indent=-1)
+    if b"\\u" in compact:
+        compact = msgspec.json.encode(msgspec.json.decode(compact))
+    return len(compact)
+
+
+def _escape_bytes(text: str) -> int:
+    """Bytes that a JSON string has more than its text: one for a quote or a line break, five for an ESC."""
+    return len(msgspec.json.encode(text)) - 2 - utf8_bytes(text)
