@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from extproc.demo.processes import LOOPBACK, Child, child, envoy, free_ports
+from extproc.demo.signals import signals_held
 from extproc.envoyconfig.bootstrap import bootstrap_yaml
 from extproc.envoyconfig.options import Address, EnvoyOptions
 
@@ -70,7 +71,9 @@ def _door(
         short=(upstream,),
         long=(upstream,),
     )
-    started = stack.enter_context(envoy(binary, bootstrap_yaml(options), concurrency=1))
+    with signals_held():
+        bootstrap = bootstrap_yaml(options)
+    started = stack.enter_context(envoy(binary, bootstrap, concurrency=1))
     return (listen.host, listen.port), (baseline.host, baseline.port), started
 
 

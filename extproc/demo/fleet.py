@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extproc.demo.processes import LOOPBACK, Child, ChildFailedError, child, envoy, free_ports
+from extproc.demo.signals import signals_held
 from extproc.demo.summary import SETTLED_SAMPLES
 from extproc.envoyconfig.bootstrap import bootstrap_yaml
 from extproc.envoyconfig.options import Address, EnvoyOptions, buffer_limit_for
@@ -64,12 +65,14 @@ class Fleet:
 def fleet(*, envoy_binary: Path, threshold_tokens: int, listen_port: int | None) -> Iterator[Fleet]:
     """Run all parts for as long as the block lasts, which begins once each of them answers."""
     ports = _ports(listen_port)
+    with signals_held():
+        bootstrap = bootstrap_yaml(_options(ports, threshold_tokens))
     with ExitStack() as stack:
         children = [
             stack.enter_context(_pool(Pool.SHORT, ports.short, threshold_tokens)),
             stack.enter_context(_pool(Pool.LONG, ports.long, max(LONG_MAX_MODEL_LEN, 8 * threshold_tokens))),
             stack.enter_context(_service(ports, threshold_tokens)),
-            stack.enter_context(envoy(envoy_binary, bootstrap_yaml(_options(ports, threshold_tokens)))),
+            stack.enter_context(envoy(envoy_binary, bootstrap)),
         ]
         yield Fleet(
             url=_url(ports.listen),

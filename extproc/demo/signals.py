@@ -31,8 +31,8 @@ def interruptible() -> Iterator[None]:
 def signals_held() -> Iterator[None]:
     """Let SIGINT and SIGTERM take effect only after the block.
 
-    For where an exception does harm: a program half started would be left behind, and extension modules that are being
-    imported may swallow it.
+    For where an exception does harm or is lost: a program half started would be left behind, and pydantic swallows what
+    is raised while it builds its models, at imports and when an Envoy configuration is rendered.
     """
     came: list[int] = []
     before = {

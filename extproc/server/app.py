@@ -16,7 +16,7 @@ from extproc.routing.policy import TokenBudgetPolicy
 from extproc.routing.router import ObserveRules, Router
 from extproc.server import wire
 from extproc.server.servicer import Servicer
-from extproc.settings import Settings
+from extproc.settings import Settings, split_host_port
 from extproc.telemetry.instruments import Telemetry
 from extproc.telemetry.ledger import Ledger
 
@@ -119,9 +119,9 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
 def _serve_metrics(telemetry: Telemetry, listen: str) -> None:
     if not listen:
         return
-    host, _, port = listen.rpartition(":")
+    host, port = split_host_port(listen)
     try:
-        telemetry.serve(host, int(port))
+        telemetry.serve(host, port)
     except OSError as error:
         raise ConfigurationError(f"cannot serve metrics on {listen}: {error.strerror}") from error
 

@@ -50,8 +50,8 @@ def service(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, int]]
 
 def health_of(channel: grpc.Channel, name: str) -> int:
     """What the health service says of one name."""
-    stub: Any = health_pb2_grpc.HealthStub(channel)
-    return int(stub.Check(health_pb2.HealthCheckRequest(service=name)).status)
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    return int(health.Check(health_pb2.HealthCheckRequest(service=name)).status)
 
 
 def open_stream(channel: grpc.Channel, messages: Iterator[ProcessingRequest]) -> Iterator[ProcessingResponse]:
