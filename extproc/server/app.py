@@ -66,6 +66,8 @@ async def serve(settings: Settings) -> None:
     Raises:
         ConfigurationError: an address cannot be bound.
     """
+    if not (settings.learning_samples or settings.observe_share):
+        _log.warning("learning_samples and observe_share are 0: nothing is learned, all that might not fit goes long")
     stop = _stop_event()
     ledger, router = Ledger(), build_router(settings)
     telemetry = Telemetry(ledger, router)

@@ -125,8 +125,11 @@ def test_errors_teach_nothing(stage: Any) -> None:
 
 def test_an_observed_json_answer_keeps_its_framing(stage: Any) -> None:
     """Reading an answer does not turn its content-length into chunks, nor touch its bytes."""
+    before = stage.service.metric("dualpool_answers_read_total", outcome="usage")
     with stage.client() as client:
         answer = client.post(CHAT, json=chat(PROSE * 20))
+    stage.service.settle()
+    assert stage.service.metric("dualpool_answers_read_total", outcome="usage") == before + 1
     assert int(answer.headers["content-length"]) == len(answer.content)
     assert "transfer-encoding" not in answer.headers
 
