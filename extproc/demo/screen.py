@@ -38,8 +38,8 @@ def console(*, to_stderr: bool) -> Console:
 
 @contextmanager
 def screen(output: Console, requests: int) -> Iterator[Screen]:
-    """A live view where `output` is a terminal, plain lines where it is not."""
-    if not output.is_terminal:
+    """A live view where `output` is a terminal that can redraw, plain lines where it is not."""
+    if not output.is_terminal or output.is_dumb_terminal:
         yield _Lines(output, requests)
         return
     with Live(console=output, refresh_per_second=4, transient=True) as live:

@@ -55,8 +55,18 @@ def test_plain_progress_is_a_few_lines() -> None:
 def test_terminal_progress_is_live() -> None:
     """On a terminal the tables are drawn in place."""
     file = io.StringIO()
-    output = Console(file=file, width=110, force_terminal=True)
+    output = Console(file=file, width=110, force_terminal=True, _environ={"TERM": "xterm-256color"})
     with screen(output, 100) as view:
         view.show(tally(), LEARNED)
     assert "\x1b" in file.getvalue()
     assert "Misroutes" in file.getvalue()
+
+
+def test_a_terminal_that_cannot_redraw_gets_lines() -> None:
+    """TERM=dumb, as build servers and editors set it, means plain progress."""
+    file = io.StringIO()
+    output = Console(file=file, width=110, force_terminal=True, _environ={"TERM": "dumb"})
+    with screen(output, 1) as view:
+        view.show(tally(), LEARNED)
+    assert "requests:" in file.getvalue()
+    assert "\x1b" not in file.getvalue()
