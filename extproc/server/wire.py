@@ -61,7 +61,6 @@ _MODES = {
 }
 _HEADER_PHASES = ("request_headers", "response_headers")
 _BODY_PHASES = ("request_body", "response_body")
-_TRAILER_PHASES = ("request_trailers", "response_trailers")
 
 parse = ProcessingRequest.FromString
 
