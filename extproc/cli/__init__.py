@@ -9,6 +9,7 @@ import typer
 from extproc.cli.bench import bench
 from extproc.cli.demo import demo
 from extproc.cli.envoy_config import envoy_config
+from extproc.cli.evaluate import evaluate
 from extproc.cli.mock_vllm import mock_vllm
 from extproc.cli.serve import serve
 from extproc.errors import DualpoolError
@@ -29,6 +30,7 @@ app.command(short_help="Print an Envoy configuration for two vLLM pools.")(envoy
 app.command(short_help="Serve a stand-in for vLLM that needs no GPU.")(mock_vllm)
 app.command(short_help="See it all at work on loopback, with traffic.")(demo)
 app.command(short_help="Measure what the service costs on this machine.")(bench)
+app.command(short_help="Judge estimators on requests whose true length is known.")(evaluate)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback shape
@@ -53,7 +55,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "extproc":
             raise
-        sys.exit(_complain(f"this command needs the Python package {error.name}: pip install 'dualpool[demo]'"))
+        extra = "evaluate" if sys.argv[1:2] == ["evaluate"] else "demo"
+        sys.exit(_complain(f"this command needs the Python package {error.name}: pip install 'dualpool[{extra}]'"))
 
 
 def _complain(message: str) -> int:

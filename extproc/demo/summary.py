@@ -98,7 +98,7 @@ class Tally:
             category
             and outcome.has_usage
             and prompt_tokens
-            and read_request(outcome.ask.path, outcome.ask.body).teaches
+            and read_request(outcome.ask.path, outcome.ask.body).facts.teaches
         ):
             ratios = self.true_ratios.setdefault(category, Ratios())
             ratios.requests += 1

@@ -1,4 +1,4 @@
-"""Facts and an estimate → the tokens one sequence may occupy; the only place that adds output to prompt.
+"""Facts, then an estimate → the tokens one sequence may occupy; the only place that knows what is certain of them.
 
 Budget = prompt + output in full, per sequence: `n` and list prompts start more sequences, each with its own context.
 """
@@ -22,19 +22,14 @@ class BudgetRules:
     """At most this many tokens around one tool definition."""
 
 
-def budget_of(facts: RequestFacts, estimate: Estimate, rules: BudgetRules) -> Budget:
-    """The budget of a request without flaw. Token ids count exactly; `truncate_prompt_tokens` caps the prompt.
+def bounds_of(facts: RequestFacts, rules: BudgetRules) -> Budget:
+    """The budget of a request without flaw, by what is certain of its prompt. `truncate_prompt_tokens` caps it.
 
-    **Certain**: one token a byte and the template's allowance. Holds for byte-level and byte-fallback vocabularies
-    (Llama, Qwen, Mistral, DeepSeek, Gemma, gpt-oss). JSON that the template writes anew counts twice: indenting adds at
-    most one white-space token to each mark. (Not bounded: JSON nested more than twenty levels deep, and lists of
-    numbers in exponent notation.) Qwen's NFC lengthens a few characters, at most threefold (musical notes); the rest
-    of any text makes up for them.
-
-    **Conservative**: the estimate with its margin, and half the allowance for framing, which is about what templates
-    take (5 tokens of 16 around a message, 9 to 17 of 32 around a tool's call or answer). A ratio learned from long
-    texts holds hardly any framing, so conversations of many short turns would seem shorter than they are; that it
-    holds a little, and counts it twice, sends 0.1 % more requests long.
+    One token a byte and the template's allowance: this holds for byte-level and byte-fallback vocabularies (Llama,
+    Qwen, Mistral, DeepSeek, Gemma, gpt-oss). JSON that the template writes anew counts twice: indenting adds at most
+    one white-space token to each mark. (Not bounded: JSON nested more than twenty levels deep, and lists of numbers in
+    exponent notation.) Qwen's NFC lengthens a few characters, at most threefold (musical notes); the rest of any text
+    makes up for them. Token ids count exactly.
     """
     framing = (
         rules.template_tokens_per_message * facts.message_count + rules.template_tokens_per_tool * facts.tool_count
@@ -43,10 +38,16 @@ def budget_of(facts: RequestFacts, estimate: Estimate, rules: BudgetRules) -> Bu
     most = max(facts.token_ids, most + rules.template_tokens if most else 0)
     if facts.prompt_cap_tokens is not None:
         most = min(most, facts.prompt_cap_tokens)
+    output = rules.undeclared_output_tokens if facts.output_tokens is None else facts.output_tokens
+    return Budget(certain_prompt_tokens=most, output_tokens=output, prompt_tokens=most)
+
+
+def budget_of(facts: RequestFacts, bounds: Budget, estimate: Estimate) -> Budget:
+    """The same budget by an estimate, which is never above what is certain, nor below what came as token ids."""
+    most = bounds.certain_prompt_tokens
     return Budget(
-        prompt_tokens=min(most, max(facts.token_ids, estimate.conservative_tokens + framing // 2)),
-        mean_prompt_tokens=min(most, max(facts.token_ids, estimate.mean_tokens)),
         certain_prompt_tokens=most,
-        output_tokens=rules.undeclared_output_tokens if facts.output_tokens is None else facts.output_tokens,
-        calibrated=(estimate.calibrated and not facts.mixed) or not (facts.text_bytes or facts.message_count),
+        output_tokens=bounds.output_tokens,
+        prompt_tokens=min(most, max(facts.token_ids, estimate.conservative_tokens)),
+        mean_prompt_tokens=min(most, max(facts.token_ids, estimate.mean_tokens)),
     )

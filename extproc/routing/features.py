@@ -1,18 +1,111 @@
-"""Which kind of text a prompt is mostly made of, told from a small sample of it; knows nothing of tokens or ratios.
+"""What a prompt's bytes look like: shares of byte classes, of a small sample or of all text; knows nothing of tokens.
 
-Byte-pair vocabularies spend tokens by script and by density: a Cyrillic letter is two bytes and often part of a long
-token, a digit is a third of a token, base64 hardly compresses. The classes below are those whose bytes per token
-differ most between each other and least within (shares measured on samples of chat bodies in 18 kinds of text).
+Byte-pair vocabularies first split text into words, runs of digits, runs of marks and white space, then join bytes
+within each of them. What they make of a text therefore follows from few counts: how many bytes of each script and kind
+there are, and how many words, numbers and runs of marks begin. Both are sums over pairs of neighbouring bytes, so one
+histogram of pairs of classes holds all of it, in one pass of compiled code.
 """
 
 from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from extproc.routing.values import Category
 
-SAMPLE_CHARS = 512
-"""Characters looked at, whatever the prompt's size."""
-_QUARTER = SAMPLE_CHARS // 4
+Array = npt.NDArray[np.float64]
 
+SAMPLE_CHARS = 768
+"""Characters looked at in a sample, whatever the prompt's size."""
+SAMPLE_STRIPS = 16
+"""Places they come from, evenly spread: text changes its kind along a prompt (instructions, then a document)."""
+WHOLE_CHARS = 65_536
+"""Most characters ever looked at; of a longer text as many, in strips. A prompt near any threshold of 16K is shorter,
+and what is left out of a longer one looks like the rest."""
+_WHOLE_STRIPS = 64
+
+CLASSES: tuple[tuple[str, bytes], ...] = (
+    ("lower", bytes(range(0x61, 0x7B))),
+    ("upper", bytes(range(0x41, 0x5B))),
+    ("digit", bytes(range(0x30, 0x3A))),
+    ("space", b" "),
+    ("newline", b"\r\n"),
+    ("tab", b"\t"),
+    ("underscore", b"_"),
+    ("quote", b'"'),
+    ("apostrophe", b"'`"),
+    ("square", b"[]"),
+    ("curly", b"{}"),
+    ("round", b"()<>"),
+    ("code", b";=\\$#*/"),
+    ("stop", b".,:!?"),
+    ("mark", b"%&+-@^|~"),
+    ("control", bytes(range(9)) + bytes((11, 12)) + bytes(range(14, 32)) + b"\x7f"),
+    ("continuation", bytes(range(0x80, 0xC0))),
+    ("latin", bytes(range(0xC0, 0xCD))),
+    ("greek", bytes(range(0xCD, 0xD0))),
+    ("cyrillic", b"\xd0\xd1"),
+    ("hebrew", bytes(range(0xD2, 0xD8))),
+    ("arabic", bytes(range(0xD8, 0xE0))),
+    ("indic", b"\xe0\xe1"),
+    ("symbol", b"\xe2"),
+    ("cjk", bytes(range(0xE3, 0xEA))),
+    ("hangul", bytes(range(0xEA, 0xEE))),
+    ("wide", b"\xee\xef"),
+    ("emoji", bytes(range(0xF0, 0x100))),
+)
+"""Kinds of bytes that vocabularies treat alike; every byte is in one. From "continuation" on they are the bytes of
+UTF-8 outside ASCII: the lead byte tells the script, a continuation byte nothing."""
+_NAMES = tuple(name for name, _ in CLASSES)
+_LETTERS = ("lower", "upper")
+_MARKS = ("underscore", "quote", "apostrophe", "square", "curly", "round", "code", "stop", "mark")
+_BLANKS = ("space", "tab")
+TRANSITIONS = ("word", "number", "marks", "camel", "indent", "paragraph")
+"""Where a word, a number, a run of marks begins; an upper letter after a lower one; a blank after a blank; a line break
+after a line break."""
+NAMES = _NAMES + TRANSITIONS
+"""Of every feature, in order."""
+COUNT = len(NAMES)
+
+
+def _begins(kind: str, before: str, after: str) -> bool:
+    """Whether a pair of classes is one of the transitions."""
+    return {
+        "word": after in _LETTERS and before not in _LETTERS,
+        "number": after == "digit" != before,
+        "marks": after in _MARKS and before not in _MARKS,
+        "camel": (before, after) == ("lower", "upper"),
+        "indent": before in _BLANKS and after in _BLANKS,
+        "paragraph": before == after == "newline",
+    }[kind]
+
+
+def _table() -> bytes:
+    """For `bytes.translate`: each byte becomes the number of its class."""
+    table = bytearray(256)
+    for number, (_, members) in enumerate(CLASSES):
+        for byte in members:
+            table[byte] = number
+    return bytes(table)
+
+
+def _from_pairs() -> npt.NDArray[np.float32]:
+    """Turns the histogram of pairs into features: the class of a pair's second byte, and the transitions."""
+    rows = [
+        [float(after == name) for name in _NAMES] + [float(_begins(kind, before, after)) for kind in TRANSITIONS]
+        for before, after in product(_NAMES, repeat=2)
+    ]
+    return np.array(rows, np.float32)
+
+
+_TABLE = _table()
+_PAIRS = len(CLASSES) ** 2
+_FROM_PAIRS = _from_pairs()
+_BREAK = b"\n"
+"""Set before a text, so that its first byte has one before it and its first word is seen to begin."""
 _SCRIPT_SHARE = 0.4
 """Bytes outside ASCII; European languages stay below it (at most 0.22), others lie above 0.8."""
 _CJK_LEAD_SHARE = 0.12
@@ -25,62 +118,90 @@ _BLOB_SPACES, _BLOB_DIGITS = 0.06, 0.02
 _LOG_DIGITS = 0.08
 _JSON_SHARE = 0.06
 _CODE_SHARE = 0.025
+_AT = {name: place for place, name in enumerate(NAMES)}
+_ASCII_CLASSES = _AT["continuation"]
+_DIGIT, _SPACE, _NEWLINE, _TAB, _UNDERSCORE, _QUOTE, _SQUARE, _CURLY, _ROUND, _CODE = (
+    _AT[name]
+    for name in ("digit", "space", "newline", "tab", "underscore", "quote", "square", "curly", "round", "code")
+)
+_CJK, _HANGUL, _CYRILLIC = (_AT[name] for name in ("cjk", "hangul", "cyrillic"))
 
 
-def _kinds() -> bytes:
-    """A table for `bytes.translate`: each byte becomes the letter of its kind."""
-    table = bytearray(b"." * 0x80 + b"h" * 0x80)
-    members = (
-        (b"d", b"0123456789"),
-        (b"s", b" \t\r\n"),
-        (b"j", b'[]"'),
-        (b"b", b"{}"),
-        (b"c", b"();=<>_\\$#*/"),
-        (b"k", bytes(range(0xE3, 0xEE))),
-        (b"y", b"\xd0\xd1"),
-    )
-    for letter, characters in members:
-        for character in characters:
-            table[character] = letter[0]
-    return bytes(table)
+class Features(msgspec.Struct, frozen=True):
+    """What a prompt looks like, in numbers from which no text can be told."""
+
+    shares: Array
+    """Of the prompt's bytes, by feature; shape (COUNT,)."""
+    category: Category
+    """The kind of its text; never TOOLS, which the structure beside the text decides."""
 
 
-_KINDS = _kinds()
-"""d digit, s space, j mark of JSON, c mark of code, b of both, k lead byte of CJK, y of Cyrillic, h other high byte."""
+def sample_features(pieces: Sequence[str], structures: Sequence[bytes]) -> Features:
+    """Features of a small sample: the same cost for every size."""
+    return _features(pieces, structures, SAMPLE_CHARS, SAMPLE_STRIPS)
 
 
-def sample(pieces: Sequence[str]) -> str:
-    """The whole of a short prompt, `SAMPLE_CHARS` characters spread evenly over the pieces of a longer one."""
+def text_features(pieces: Sequence[str], structures: Sequence[bytes]) -> Features:
+    """Features of all text, up to `WHOLE_CHARS`."""
+    return _features(pieces, structures, WHOLE_CHARS, _WHOLE_STRIPS)
+
+
+def category_of(pieces: Sequence[str]) -> Category:
+    """The kind of a text, told from a sample of it."""
+    return sample_features(pieces, ()).category
+
+
+def _features(pieces: Sequence[str], structures: Sequence[bytes], chars: int, strips: int) -> Features:
+    """Text and structure are sampled apart, and weighed by their bytes."""
     text = pieces[0] if len(pieces) == 1 else "".join(pieces)
-    if len(text) <= SAMPLE_CHARS:
+    drawn = _strips(text, chars, strips).encode(errors="surrogatepass")
+    of_text = _shares(drawn)
+    category = _classify(of_text.tolist())
+    json_text = b"".join(structures)
+    if not json_text:
+        return Features(of_text, category)
+    of_structure = _shares(_strips(json_text, chars, strips))
+    drawn_chars = min(len(text), chars)
+    text_bytes = len(drawn) * len(text) / max(1, drawn_chars)
+    weight = text_bytes / (text_bytes + len(json_text))
+    return Features(weight * of_text + (1.0 - weight) * of_structure, category)
+
+
+def _strips(text: Any, chars: int, strips: int) -> Any:
+    """All of a short text or bytes; of a longer one `chars` of it in evenly spread strips."""
+    if len(text) <= chars:
         return text
-    last = len(text) - _QUARTER
-    second, third = last // 3, 2 * last // 3
-    return text[:_QUARTER] + text[second : second + _QUARTER] + text[third : third + _QUARTER] + text[last:]
+    width = chars // strips
+    last, gaps = len(text) - width, strips - 1
+    return text[:0].join([text[i * last // gaps : i * last // gaps + width] for i in range(strips)])
 
 
-def classify(text: str) -> Category:
-    """The category of a sample; an empty one counts as prose. Lone surrogates, which no JSON body can bring, pass."""
-    kinds = text.encode(errors="surrogatepass").translate(_KINDS)
-    if not kinds:
-        return Category.PROSE
-    cjk, cyrillic = kinds.count(b"k"), kinds.count(b"y")
-    if kinds.count(b"h") + cjk + cyrillic <= _SCRIPT_SHARE * len(kinds):
-        return _classify_latin(kinds)
-    if cjk > _CJK_LEAD_SHARE * len(kinds):
+def _shares(text: bytes) -> Array:
+    """Features of bytes, each divided by their number."""
+    classes = np.frombuffer((_BREAK + text).translate(_TABLE), np.uint8)
+    pairs = np.bincount(classes[:-1] * np.uint16(len(CLASSES)) + classes[1:], minlength=_PAIRS)
+    counted: Array = (pairs.astype(np.float32) @ _FROM_PAIRS).astype(np.float64)
+    return counted / max(1, len(text))
+
+
+def _classify(shares: Sequence[float]) -> Category:
+    """The kind of text; an empty one counts as prose."""
+    if sum(shares[_ASCII_CLASSES : len(CLASSES)]) <= _SCRIPT_SHARE:
+        return _classify_latin(shares)
+    if shares[_CJK] + shares[_HANGUL] > _CJK_LEAD_SHARE:
         return Category.CJK
-    return Category.CYRILLIC if cyrillic > _CYRILLIC_LEAD_SHARE * len(kinds) else Category.OTHER_SCRIPT
+    return Category.CYRILLIC if shares[_CYRILLIC] > _CYRILLIC_LEAD_SHARE else Category.OTHER_SCRIPT
 
 
-def _classify_latin(kinds: bytes) -> Category:
-    count, total = kinds.count, len(kinds)
-    digits, both = count(b"d"), count(b"b")
-    if digits > _DENSE_DIGITS * total:
+def _classify_latin(shares: Sequence[float]) -> Category:
+    digits, both = shares[_DIGIT], shares[_CURLY]
+    if digits > _DENSE_DIGITS:
         return Category.DENSE
-    if count(b"j") + both > _JSON_SHARE * total:
+    if shares[_SQUARE] + shares[_QUOTE] + both > _JSON_SHARE:
         return Category.JSON
-    if digits > _BLOB_DIGITS * total and count(b"s") < _BLOB_SPACES * total:
+    if digits > _BLOB_DIGITS and shares[_SPACE] + shares[_NEWLINE] + shares[_TAB] < _BLOB_SPACES:
         return Category.DENSE
-    if digits > _LOG_DIGITS * total:
+    if digits > _LOG_DIGITS:
         return Category.LOGS
-    return Category.CODE if count(b"c") + both > _CODE_SHARE * total else Category.PROSE
+    code = shares[_ROUND] + shares[_CODE] + shares[_UNDERSCORE] + both
+    return Category.CODE if code > _CODE_SHARE else Category.PROSE

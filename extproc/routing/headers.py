@@ -1,6 +1,6 @@
 """The names of the headers by which Envoy, the service and their users understand each other: spelt here alone.
 
-All begin with `HEADER_PREFIX`. Envoy drops what a client sends under it, lets the service set these five, chooses the
+All begin with `HEADER_PREFIX`. Envoy drops what a client sends under it, lets the service set these, chooses the
 cluster by `POOL_HEADER` and copies all of them to the response.
 """
 
@@ -18,10 +18,16 @@ REASON_HEADER = "x-dualpool-reason"
 PROVENANCE_HEADER = "x-dualpool-provenance"
 """A `Provenance`."""
 
-CATEGORY_HEADER = "x-dualpool-category"
-"""A `Category`."""
+STAGE_HEADER = "x-dualpool-stage"
+"""A `Stage`: the effort that settled it."""
 
-EXPLAIN_HEADERS = (BUDGET_HEADER, REASON_HEADER, PROVENANCE_HEADER, CATEGORY_HEADER)
+DOUBT_HEADER = "x-dualpool-doubt"
+"""How likely the other pool would have been right, between 0 and 1."""
+
+CATEGORY_HEADER = "x-dualpool-category"
+"""A `Category`; only where the answer is read, as it is not looked for otherwise."""
+
+EXPLAIN_HEADERS = (BUDGET_HEADER, REASON_HEADER, PROVENANCE_HEADER, STAGE_HEADER, DOUBT_HEADER, CATEGORY_HEADER)
 """Set only where the operator asks for explanations."""
 
 OWN_HEADERS = (POOL_HEADER, *EXPLAIN_HEADERS)

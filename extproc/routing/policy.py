@@ -5,7 +5,7 @@ Unknown means long: an over-estimate costs one long slot, an under-estimate a us
 
 from typing import NamedTuple, Protocol
 
-from extproc.routing.values import Budget, Flaw, Misroute, Pool, Provenance, Reason, RequestFacts
+from extproc.routing.values import Budget, Estimate, Flaw, Misroute, Pool, Provenance, Reason, RequestFacts
 
 
 class Verdict(NamedTuple):
@@ -24,8 +24,12 @@ class Policy(Protocol):
         """The largest budget the short pool takes."""
         ...
 
-    def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:
-        """The pool for a request; `budget` is None where the facts have a flaw."""
+    def settle(self, facts: RequestFacts, bounds: Budget | None) -> Verdict | None:
+        """The pool, where no estimate is needed to tell it; `bounds` is None where the facts have a flaw."""
+        ...
+
+    def choose(self, budget: Budget, estimate: Estimate) -> Verdict:
+        """The pool for a request that was not settled, by a budget that rests on an estimate."""
         ...
 
 
@@ -35,22 +39,26 @@ class TokenBudgetPolicy:
     def __init__(self, threshold_tokens: int) -> None:
         self.threshold_tokens = threshold_tokens
 
-    def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:  # noqa: PLR0911 - a table of cases
-        """Certain cases first, then the estimate, if it is calibrated."""
-        if budget is None:
+    def settle(self, facts: RequestFacts, bounds: Budget | None) -> Verdict | None:
+        """What is certain of a request, or cannot be known of it."""
+        if bounds is None:
             return _FLAWED[facts.flaw or Flaw.UNREADABLE]
-        if budget.output_tokens is None:
+        if bounds.output_tokens is None:
             return _OUTPUT_UNDECLARED
-        room = self.threshold_tokens - budget.output_tokens
+        room = self.threshold_tokens - bounds.output_tokens
         if room <= 0:
             return _OUTPUT_EXCEEDS
-        if budget.certain_prompt_tokens <= room:
+        if bounds.certain_prompt_tokens <= room:
             return _FITS_WHATEVER_TOKENIZER
-        if _capped_ids(facts) > room:
-            return _EXCEEDS_FOR_CERTAIN
-        if not budget.calibrated:
+        return _EXCEEDS_FOR_CERTAIN if _capped_ids(facts) > room else None
+
+    def choose(self, budget: Budget, estimate: Estimate) -> Verdict:
+        """By the estimate, if it may decide."""
+        if not estimate.may_decide:
             return _ESTIMATOR_COLD
-        return _FITS if budget.prompt_tokens <= room else _EXCEEDS
+        fits = budget.prompt_tokens + (budget.output_tokens or 0) <= self.threshold_tokens
+        provenance = Provenance.CALIBRATED if estimate.calibrated else Provenance.COLD
+        return _ESTIMATED[fits, provenance]
 
 
 class SinglePoolPolicy:
@@ -59,7 +67,11 @@ class SinglePoolPolicy:
     def __init__(self, threshold_tokens: int) -> None:
         self.threshold_tokens = threshold_tokens
 
-    def choose(self, facts: RequestFacts, budget: Budget | None) -> Verdict:  # noqa: ARG002 - it looks at nothing
+    def settle(self, facts: RequestFacts, bounds: Budget | None) -> Verdict | None:  # noqa: ARG002 - it looks at nothing
+        """Long."""
+        return _SINGLE_POOL
+
+    def choose(self, budget: Budget, estimate: Estimate) -> Verdict:  # noqa: ARG002 - it looks at nothing
         """Long."""
         return _SINGLE_POOL
 
@@ -79,8 +91,11 @@ def _capped_ids(facts: RequestFacts) -> int:
 
 
 _FITS_WHATEVER_TOKENIZER = Verdict(Pool.SHORT, Reason.FITS_WHATEVER_TOKENIZER, Provenance.CERTAIN)
-_FITS = Verdict(Pool.SHORT, Reason.FITS, Provenance.CALIBRATED)
-_EXCEEDS = Verdict(Pool.LONG, Reason.EXCEEDS, Provenance.CALIBRATED)
+_ESTIMATED = {
+    (fits, provenance): Verdict(Pool.SHORT if fits else Pool.LONG, Reason.FITS if fits else Reason.EXCEEDS, provenance)
+    for fits in (True, False)
+    for provenance in (Provenance.CALIBRATED, Provenance.COLD)
+}
 _EXCEEDS_FOR_CERTAIN = Verdict(Pool.LONG, Reason.EXCEEDS, Provenance.CERTAIN)
 _OUTPUT_EXCEEDS = Verdict(Pool.LONG, Reason.OUTPUT_EXCEEDS, Provenance.CERTAIN)
 _OUTPUT_UNDECLARED = Verdict(Pool.LONG, Reason.OUTPUT_UNDECLARED, Provenance.FALLBACK)

@@ -51,10 +51,11 @@ def gather_chat(body: ChatBody) -> Prompt:
     """The messages and what the template sets around them. A template of the client's own may add anything."""
     if body.chat_template is not None:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
-    prompt = Prompt()
+    shaping = (body.documents, body.response_format, body.chat_template_kwargs)
+    prompt = Prompt(messages=body.messages, context=(body.tools, body.tool_choice, body.reasoning_effort, *shaping))
     _add_messages(prompt, body.messages)
     prompt.add_tools(body.tools)
-    for raw in (body.documents, body.response_format, body.chat_template_kwargs):
+    for raw in shaping:
         if raw != NULL:
             prompt.add_structure(raw, doubtful=True)
     return prompt
@@ -76,12 +77,14 @@ def gather_responses(body: ResponsesBody) -> Prompt:
     if stored or body.input is None:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     _refuse_server_tools(body.tools)
-    prompt = Prompt()
+    shaping = (body.tool_choice, body.reasoning, body.text, body.chat_template_kwargs)
+    prompt = Prompt(context=(body.instructions, body.tools, *shaping))
     prompt.add_text(body.instructions)
     if isinstance(body.input, str):
         prompt.message_count += 1
         prompt.add_text(body.input)
     else:
+        prompt.messages = body.input
         _add_messages(prompt, body.input)
     prompt.add_tools(body.tools)
     prompt.add_structure(body.text, body.chat_template_kwargs, doubtful=True)
@@ -92,6 +95,9 @@ def gather_messages(body: MessagesBody) -> Prompt:
     """A system text and the turns."""
     prompt = Prompt()
     _add_content(prompt, body.system)
+    prompt.messages = body.messages
+    shaping = (body.tool_choice, body.thinking, body.output_config, body.chat_template_kwargs)
+    prompt.context = (*prompt.pieces, body.tools, *shaping)
     _add_messages(prompt, body.messages)
     prompt.add_tools(body.tools)
     prompt.add_structure(body.output_config, body.chat_template_kwargs, doubtful=True)

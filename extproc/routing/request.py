@@ -1,4 +1,4 @@
-"""Request bytes → `RequestFacts`; knows the API's routes and limits, judges nothing, and never raises on any bytes.
+"""Request bytes → `Request`; knows the API's routes and limits, judges nothing, and never raises on any bytes.
 
 What cannot be read becomes a flaw, and a flaw means the long pool: broken JSON, wrong types, negative counts,
 compressed or incomplete bodies. vLLM would answer most of these with 400; letting it do so is right.
@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from extproc.routing.estimators import MAX_BYTES_PER_TOKEN
-from extproc.routing.features import classify, sample
+from extproc.routing.features import Features, category_of, sample_features, text_features
 from extproc.routing.prompts import (
     NotInBody,
     gather_chat,
@@ -32,10 +31,8 @@ from extproc.routing.schemas import (
     ResponsesBody,
 )
 from extproc.routing.text import Prompt, utf8_bytes
-from extproc.routing.values import NEGLIGIBLE_SHARE, Category, Flaw, RequestFacts
+from extproc.routing.values import MAX_BYTES_PER_TOKEN, NEGLIGIBLE_SHARE, Category, Flaw, RequestFacts
 
-_LEARNABLE_BYTES = 512
-"""Below this the chat template outweighs the text, and bytes per token say nothing about it."""
 _PATHS = 256
 """Bound on remembered paths; a client that invents more pays for reading them anew."""
 _MODEL_CHARS = 128
@@ -51,6 +48,47 @@ _RIVALS = 64
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 
 
+class Request:
+    """A request while it is decided: its facts, and its text for as long as that takes. Not thread-safe."""
+
+    __slots__ = ("_sample", "_text", "facts", "note", "prompt")
+
+    def __init__(self, facts: RequestFacts, prompt: Prompt | None = None) -> None:
+        self.facts = facts
+        self.prompt = prompt
+        """What the longest prompt is made of; None where the facts have a flaw."""
+        self.note: object = None
+        """What an estimator found out about it, for its own use."""
+        self._sample: Features | None = None
+        self._text: Features | None = None
+
+    def sample(self) -> Features:
+        """Features of a small sample of the text, looked at once."""
+        if self._sample is None:
+            prompt = self.prompt or _EMPTY
+            self._sample = sample_features(prompt.pieces, prompt.structures)
+        return self._sample
+
+    def text(self) -> Features:
+        """Features of all text, looked at once."""
+        if self._text is None:
+            prompt = self.prompt or _EMPTY
+            self._text = text_features(prompt.pieces, prompt.structures)
+        return self._text
+
+    def category(self) -> Category:
+        """Tools where structure dominates, unless the text beside it is poorer than schemas, such as CSV or Chinese."""
+        structure_bytes, text_bytes = self.facts.structure_bytes, self.facts.text_bytes
+        if structure_bytes > (1 - NEGLIGIBLE_SHARE) * text_bytes:
+            return Category.TOOLS
+        category = self.sample().category
+        dominated = structure_bytes > _STRUCTURE_DOMINATES * text_bytes
+        return Category.TOOLS if dominated and category in _RICH_TEXT else category
+
+
+_EMPTY = Prompt()
+
+
 class _Api(NamedTuple):
     decoder: msgspec.json.Decoder[Any]
     gather: Callable[[Any], Prompt]
@@ -64,8 +102,8 @@ def is_inference(method: str, path: str) -> bool:
     return method == "POST" and _api_for(path) is not None
 
 
-def read_request(path: str, body: bytes) -> RequestFacts:
-    """The facts of a whole, uncompressed body.
+def read_request(path: str, body: bytes) -> Request:
+    """Read a whole, uncompressed body.
 
     Args:
         path: the request's path, with or without a prefix before /v1 and a query.
@@ -76,24 +114,25 @@ def read_request(path: str, body: bytes) -> RequestFacts:
         return flawed(Flaw.NOT_INFERENCE)
     try:
         parsed = api.decoder.decode(body)
-        return _facts(api, parsed, api.gather(parsed))
+        prompt = api.gather(parsed)
+        return Request(_facts(api, parsed, prompt), prompt)
     except NotInBody as turn:
         return flawed(turn.flaw)
     except _UNREADABLE:
         return flawed(Flaw.UNREADABLE)
 
 
-def flawed(flaw: Flaw) -> RequestFacts:
-    """Facts of a request whose budget cannot be told."""
-    return RequestFacts(flaw=flaw, teaches=False, usage_expected=False)
+def flawed(flaw: Flaw) -> Request:
+    """A request whose budget cannot be told."""
+    return Request(RequestFacts(flaw=flaw, teaches=False, usage_expected=False))
 
 
 def _facts(api: _Api, parsed: Body, prompt: Prompt) -> RequestFacts:
     if parsed.kv_transfer_params != NULL:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     cap = parsed.truncate_prompt_tokens if isinstance(parsed, CutBody) else None
-    category = _category(prompt)
-    mixed = _is_mixed(prompt, category) if prompt.texts else False
+    mixed = _is_mixed(prompt) if prompt.texts else False
+    cut = cap is not None or parsed.truncation == "auto"
     return RequestFacts(
         text_bytes=prompt.text_bytes,
         structure_bytes=prompt.structure_bytes,
@@ -103,46 +142,33 @@ def _facts(api: _Api, parsed: Body, prompt: Prompt) -> RequestFacts:
         message_count=prompt.message_count,
         tool_count=prompt.tool_count,
         prompt_count=prompt.prompt_count,
+        n=_sequences(parsed.n) if isinstance(parsed, ChatBody | CompletionBody) else 1,
         output_tokens=api.output(parsed),
         prompt_cap_tokens=None if cap is None else _prompt_cap(cap),
+        cut=cut,
         model=(parsed.model or "")[:_MODEL_CHARS],
-        category=category,
         mixed=mixed,
         usage_expected=not parsed.stream or _stream_carries_usage(api, parsed),
-        teaches=cap is None and parsed.truncation != "auto" and not mixed and _teaches(prompt, category),
+        teaches=not cut and not mixed and _teaches(prompt),
     )
 
 
-def _category(prompt: Prompt) -> Category:
-    """Tools where structure dominates, unless the text beside it is poorer than schemas, such as CSV or Chinese."""
-    if prompt.structure_bytes > (1 - NEGLIGIBLE_SHARE) * prompt.text_bytes:
-        return Category.TOOLS
-    category = classify(sample(prompt.pieces))
-    if prompt.structure_bytes > _STRUCTURE_DOMINATES * prompt.text_bytes and category in _RICH_TEXT:
-        return Category.TOOLS
-    return category
-
-
-def _is_mixed(prompt: Prompt, category: Category) -> bool:
+def _is_mixed(prompt: Prompt) -> bool:
     """Whether the longest text need not be the one of most tokens.
 
     Texts of an eighth of its bytes or less cannot have more tokens: no ratio is above `MAX_BYTES_PER_TOKEN`.
     """
     rivals = [text for text in prompt.texts if MAX_BYTES_PER_TOKEN * utf8_bytes(text) > prompt.text_bytes]
-    return len(rivals) > _RIVALS or any(classify(sample([text])) is not category for text in rivals)
+    if len(rivals) > _RIVALS:
+        return True
+    category = category_of(prompt.pieces)
+    return any(category_of([text]) is not category for text in rivals)
 
 
-def _teaches(prompt: Prompt, category: Category) -> bool:
-    """A mixture of text and tool schemas would distort the ratio of either; a tiny prompt is mostly template.
-
-    Nor does a prompt teach that the server may cut: it counts what is left.
-    """
+def _teaches(prompt: Prompt) -> bool:
+    """Neither token ids nor text that the server may leave out or write another way has a relation to its bytes."""
     text_bytes = prompt.text_bytes + prompt.other_text_bytes
-    if prompt.token_ids or text_bytes < _LEARNABLE_BYTES * prompt.prompt_count:
-        return False
-    negligible_bytes = NEGLIGIBLE_SHARE * text_bytes
-    mixture = prompt.structure_bytes > negligible_bytes and category is not Category.TOOLS
-    return not mixture and prompt.doubtful_bytes <= negligible_bytes
+    return not prompt.token_ids and text_bytes > 0 and prompt.doubtful_bytes <= NEGLIGIBLE_SHARE * text_bytes
 
 
 def _stream_carries_usage(api: _Api, parsed: Body) -> bool:
@@ -163,6 +189,10 @@ def _count(value: Number) -> int | None:
     if count < 0 or (isinstance(value, float) and count != value):
         raise ValueError
     return min(count, _COUNT_MAX)
+
+
+def _sequences(value: Number) -> int:
+    return max(1, _count(value) or 1)
 
 
 def _chat_output(body: ChatBody) -> int | None:

@@ -12,10 +12,10 @@ marker seen teaches nothing, and neither does one in which what looks like usage
 import zlib
 from enum import StrEnum
 
-from extproc.routing.answers import StatedUsage, Unreadable, read_answer
+from extproc.routing.answers import Answer, StatedUsage, Unreadable, finish_named, read_answer
 from extproc.routing.inflate import Inflater
 from extproc.routing.sse import EventSplitter
-from extproc.routing.values import Usage
+from extproc.routing.values import Finish, Usage
 
 BLOCK_BYTES = 16 * 1024
 """Bytes of the body that are read at once, whatever the chunks: many events share the cost of looking at them.
@@ -125,31 +125,39 @@ class _Document:
             return _OUTCOMES[answer]
         if answer.is_error:
             return ReadOutcome.ERROR_EVENT
-        prompt_tokens, completion_tokens = answer.usage.tokens() if answer.usage else (0, 0)
+        if answer.usage is None:
+            return ReadOutcome.NO_USAGE
+        prompt_tokens, completion_tokens = answer.usage.tokens()
         if prompt_tokens <= 0:
             return ReadOutcome.NO_USAGE
-        self.usage = Usage(prompt_tokens, completion_tokens)
+        self.usage = Usage(prompt_tokens, completion_tokens, *answer.usage.parts(), answer.finish)
         return ReadOutcome.USAGE
 
 
 class _EventStream:
     """A body of server-sent events: OpenAI chat and completions, OpenAI responses, Anthropic messages."""
 
-    __slots__ = ("_completion_tokens", "_has_last_usage", "_prompt_tokens", "_splitter")
+    __slots__ = ("_last", "_piece", "_previous_piece", "_prompt_tokens", "_splitter", "_stated")
 
     def __init__(self) -> None:
         self._splitter = EventSplitter(marks=_MARKS, event_bytes_max=DOCUMENT_BYTES_MAX)
+        self._piece = self._previous_piece = b""
         self._prompt_tokens = 0
-        self._completion_tokens = 0
-        self._has_last_usage = False
+        self._last = Answer()  # of those that state a usage
+        self._stated = StatedUsage()  # what it states
 
     @property
     def usage(self) -> Usage:
         """What the events stated together; asked for where the outcome is that there is one."""
-        return Usage(self._prompt_tokens, self._completion_tokens)
+        finish = self._last.finish
+        if finish is Finish.UNKNOWN:
+            finish = _last_finish(self._previous_piece + self._piece)
+        _, completion_tokens = self._stated.tokens()
+        return Usage(self._prompt_tokens, completion_tokens, *self._stated.parts(), finish)
 
     def feed(self, piece: bytes) -> ReadOutcome | None:
         """Take bytes; an outcome once nothing more is wanted."""
+        self._previous_piece, self._piece = self._piece, piece
         for data in self._splitter.feed(piece):
             outcome = self._take(data)
             if outcome is not None:
@@ -162,7 +170,7 @@ class _EventStream:
             outcome = self._take(data)
             if outcome not in (None, ReadOutcome.MALFORMED):
                 return outcome
-        return self._conclude(ended=self._has_last_usage)
+        return self._conclude(ended=self._last.has_last_usage)
 
     def _take(self, data: bytes) -> ReadOutcome | None:
         if data.startswith(b"[DONE]"):
@@ -173,15 +181,11 @@ class _EventStream:
         if answer.is_error:
             return ReadOutcome.ERROR_EVENT
         if answer.usage is not None:
-            self._note(answer.usage, is_last=answer.has_last_usage)
+            # Counts are cumulative, so the last word holds. The prompt alone may be missing from it, or zero, where
+            # message_start has told it before message_delta.
+            self._prompt_tokens = max(self._prompt_tokens, answer.usage.tokens()[0])
+            self._last, self._stated = answer, answer.usage
         return self._conclude(ended=True) if answer.ends_stream else None
-
-    def _note(self, usage: StatedUsage, *, is_last: bool) -> None:
-        # Counts are cumulative, so the last word holds. The prompt alone may be missing from it, or zero, where
-        # message_start has told it before message_delta.
-        prompt_tokens, self._completion_tokens = usage.tokens()
-        self._prompt_tokens = max(self._prompt_tokens, prompt_tokens)
-        self._has_last_usage = is_last
 
     def _conclude(self, *, ended: bool) -> ReadOutcome:
         if ended and self._prompt_tokens > 0:
@@ -193,6 +197,24 @@ class _EventStream:
 
 _MARKS = (b'"usage"', b'"error"', b"[DONE]", b'"message_stop"')
 """An event without any of these has no say, so it is not decoded. One with some may owe them to the model's text."""
+
+
+def _last_finish(text: bytes) -> Finish:
+    """How the choice ended that ended last, as the pieces around the last usage say.
+
+    In chat and completions the last event with a choice tells, right before the one with the usage. To look for it all
+    along the stream would make reading a third dearer; so of several choices only the last to end is heard. Text of the
+    model cannot be taken for it: within JSON its quotation marks are escaped.
+    """
+    for mark in _FINISH_MARKS:
+        _, found, rest = text.rpartition(mark)
+        if found:
+            return finish_named(b'"' + rest.partition(b'"')[0] + b'"')
+    return Finish.UNKNOWN
+
+
+_FINISH_MARKS = (b'"finish_reason":"', b'"finish_reason": "')
+"""Where a choice ends; elsewhere the reason is null. vLLM writes the first form, Python's json the second."""
 
 _OUTCOMES = {Unreadable.CUT_SHORT: ReadOutcome.CUT_SHORT, Unreadable.MALFORMED: ReadOutcome.MALFORMED}
 

@@ -5,21 +5,32 @@ Whoever drives it, a servicer or a test, brings the randomness: it comes in as a
 
 from dataclasses import dataclass
 
-from extproc.routing.budget import BudgetRules, budget_of
+from extproc.routing.budget import BudgetRules, bounds_of, budget_of
 from extproc.routing.estimators import Estimator, LearnedRatio
-from extproc.routing.policy import Policy, judge
+from extproc.routing.outputs import OutputModel, OutputState
+from extproc.routing.policy import Policy, Verdict, judge
+from extproc.routing.request import Request
+from extproc.routing.state import RouterState
 from extproc.routing.values import (
     Budget,
     Correction,
     Decision,
     Estimate,
+    Finish,
     Misroute,
     Pool,
     Provenance,
     Reason,
     RequestFacts,
+    Stage,
     Usage,
 )
+
+_DOUBTFUL = 5.0
+"""Requests that an estimate decided are observed so many times as often as those that are certain: they alone can be
+wrong, so they alone tell how often that happens."""
+_CERTAIN = 0.0
+"""The doubt of a decision that holds whatever the tokenizer does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +38,7 @@ class ObserveRules:
     """Which answers are read."""
 
     share: float = 0.02
-    """Of the requests whose category is learned already."""
+    """Of the requests whose model is learned already and whose pool is certain; of the others five times as many."""
     max_in_flight: int = 256
     """Answers read at the same time. Each holds a gRPC stream for as long as the model writes, up to an hour."""
     streams_carry_usage: bool = False
@@ -44,10 +55,14 @@ class Router:
         policy: Policy,
         budget_rules: BudgetRules | None = None,
         observe_rules: ObserveRules | None = None,
+        outputs: OutputModel | None = None,
     ) -> None:
-        self._estimator = estimator
+        self.estimator = estimator
+        """What judges prompts."""
         self.policy = policy
         """What chooses the pool, and knows the threshold."""
+        self.outputs = outputs
+        """What answers are long where nobody limits them; None where the operator's rule stands for that."""
         self._budget_rules = budget_rules or BudgetRules()
         self._observe_rules = observe_rules or ObserveRules()
         self._observing = 0
@@ -59,73 +74,192 @@ class Router:
 
     def ratios(self) -> list[LearnedRatio]:
         """What the estimator has learned so far."""
-        return self._estimator.ratios()
+        return self.estimator.ratios()
 
-    def route(self, facts: RequestFacts, *, draw: float) -> Decision:
+    def snapshot(self) -> RouterState:
+        """All that was learned, as values."""
+        return RouterState(
+            self.estimator.snapshot(), OutputState() if self.outputs is None else self.outputs.snapshot()
+        )
+
+    def absorb(self, state: RouterState) -> None:
+        """Add what another replica, or this one's predecessor, has learned. The same must not be added twice.
+
+        Raises:
+            StateError: it does not fit.
+        """
+        self.estimator.absorb(state.estimator)
+        if self.outputs is not None:
+            self.outputs.merge(state.outputs)
+
+    def route(self, request: Request, *, draw: float) -> Decision:
         """Decide where a request goes.
 
         Args:
-            facts: what the request says.
+            request: what was read of it; its text is not kept.
             draw: uniform in [0, 1); whether it falls below the observed share decides if the answer is read.
         """
+        facts = request.facts
         if facts.flaw is not None:
-            pool, reason, provenance = self.policy.choose(facts, None)
-            return Decision(pool, reason, provenance, facts)
-        estimate = self._estimator.estimate(facts)
-        budget = budget_of(facts, estimate, self._budget_rules)
-        pool, reason, provenance = self.policy.choose(facts, budget)
-        observe = self._wants_answer(facts, estimate, budget, provenance, draw)
-        self._observing += observe
-        return Decision(pool, reason, provenance, facts, budget, observe)
+            flawed = self.policy.settle(facts, None) or _UNSETTLED
+            return Decision(flawed.pool, flawed.reason, flawed.provenance, facts)
+        budget = self._bounds(request)
+        verdict: Verdict | None = self.policy.settle(facts, budget)
+        estimate: Estimate | None = None
+        if verdict is None:
+            estimate = self.estimator.estimate(request, self.policy.threshold_tokens - (budget.output_tokens or 0))
+            budget = budget_of(facts, budget, estimate)
+            verdict = self.policy.choose(budget, estimate)
+        share = self._share(request, budget, verdict)
+        if draw >= share or self._observing >= self._observe_rules.max_in_flight:
+            return _decision(request, budget, verdict, estimate)
+        return self._observe(request, budget, verdict, estimate, share)
 
     def route_oversized(self) -> Decision:
         """Decide for a request whose declared size alone proves it long; its body is never asked for."""
         facts = RequestFacts(teaches=False, usage_expected=False)
-        return Decision(Pool.LONG, Reason.CONTENT_LENGTH, Provenance.CERTAIN, facts)
+        return Decision(Pool.LONG, Reason.CONTENT_LENGTH, Provenance.CERTAIN, facts, doubt=_CERTAIN)
 
     def complete(self, decision: Decision, usage: Usage | None) -> Correction | None:
-        """End a decision, once; with the usage if it was read. The estimator learns after the comparison is made."""
+        """End a decision, once; with the usage if it was observed. The estimator learns after the comparison."""
         self._observing -= decision.observe
-        if usage is None or decision.budget is None:
+        if self.outputs is not None and decision.ticket is not None:
+            self.outputs.end(decision.ticket)
+        facts, budget, category = decision.facts, decision.budget, decision.category
+        if not decision.observe or usage is None:
             return None
-        judged = _can_be_judged(decision.facts, decision.budget)
-        misroute = self._judge(decision.pool, decision.budget, usage) if judged else None
+        assert budget is not None and category is not None and budget.mean_prompt_tokens is not None  # noqa: PT018
+        judged = _can_be_judged(facts, budget) and not _is_open(facts, usage)
+        misroute = self._judge(decision.pool, facts, usage) if judged else None
+        if self.outputs is not None:
+            self.outputs.learn(
+                facts.model, category, facts.output_tokens, usage, sequences=facts.n * facts.prompt_count
+            )
         return Correction(
             pool=decision.pool,
-            category=decision.facts.category,
+            category=category,
             provenance=decision.provenance,
-            estimated_prompt_tokens=_estimate_of_all(decision.facts, decision.budget),
+            stage=decision.stage,
+            estimated_prompt_tokens=_estimate_of_all(facts, budget.mean_prompt_tokens),
             usage=usage,
-            learned=self._estimator.learn(decision.facts, usage),
+            learned=self.estimator.learn(facts, decision.lesson, usage),
             judged=judged,
             misroute=misroute,
+            weight=decision.weight,
         )
 
-    def _wants_answer(
-        self, facts: RequestFacts, estimate: Estimate, budget: Budget, provenance: Provenance, draw: float
-    ) -> bool:
-        """Whether to read it: to learn, each while learning; of the rest a share, to learn or to judge by."""
-        rules = self._observe_rules
-        if self._observing >= rules.max_in_flight or not (facts.usage_expected or rules.streams_carry_usage):
-            return False
-        if estimate.learning and facts.teaches:
-            return True
-        if draw >= rules.share:
-            return False
-        return facts.teaches or (provenance is not Provenance.CERTAIN and _can_be_judged(facts, budget))
+    def _bounds(self, request: Request) -> Budget:
+        """What is certain of the prompt, and the output: declared, by the operator's rule, or as learned."""
+        bounds = bounds_of(request.facts, self._budget_rules)
+        if bounds.output_tokens is not None or self.outputs is None:
+            return bounds
+        reserved = self.outputs.reserve(request.facts.model, request.category())
+        most = bounds.certain_prompt_tokens
+        return Budget(certain_prompt_tokens=most, output_tokens=reserved, prompt_tokens=most)
 
-    def _judge(self, pool: Pool, budget: Budget, usage: Usage) -> Misroute | None:
-        true_total_tokens = usage.prompt_tokens + (budget.output_tokens or 0)
-        return judge(pool, true_total_tokens, self.policy.threshold_tokens)
+    def _share(self, request: Request, budget: Budget, verdict: Verdict) -> float:
+        """Of such requests, how many are observed: all while they are needed, then a share, to learn or to judge by."""
+        rules, facts = self._observe_rules, request.facts
+        if not (facts.usage_expected or rules.streams_carry_usage):
+            return 0.0
+        if facts.teaches and self.estimator.learning(request):
+            return 1.0
+        if self.outputs is not None and facts.output_tokens is None and self._learns_output(request):
+            return 1.0
+        if verdict.provenance is Provenance.CERTAIN:
+            return rules.share if facts.teaches else 0.0
+        return min(1.0, _DOUBTFUL * rules.share) if facts.teaches or _can_be_judged(facts, budget) else 0.0
+
+    def _learns_output(self, request: Request) -> bool:
+        """Of several sequences `usage` says only the sum."""
+        assert self.outputs is not None
+        facts = request.facts
+        return facts.n == facts.prompt_count == 1 and self.outputs.learning(facts.model, request.category())
+
+    def _observe(
+        self, request: Request, budget: Budget, verdict: Verdict, estimate: Estimate | None, share: float
+    ) -> Decision:
+        """A decision whose answer is wanted: estimated in any case, since the answer is held against the estimate."""
+        self._observing += 1
+        asked = estimate or self.estimator.estimate(request, self.policy.threshold_tokens - (budget.output_tokens or 0))
+        mean_tokens = budget_of(request.facts, budget, asked).mean_prompt_tokens
+        return Decision(
+            verdict.pool,
+            verdict.reason,
+            verdict.provenance,
+            request.facts,
+            Budget(budget.certain_prompt_tokens, budget.output_tokens, budget.prompt_tokens, mean_tokens),
+            _stage(verdict, estimate),
+            request.category(),
+            _doubt(verdict, estimate),
+            observe=True,
+            weight=1.0 / share,
+            lesson=self.estimator.lesson(request, asked),
+            ticket=None if self.outputs is None else self.outputs.begin(),
+        )
+
+    def _judge(self, pool: Pool, facts: RequestFacts, usage: Usage) -> Misroute | None:
+        """What was declared is reserved in full, used or not; what nobody limits is as long as it turned out.
+
+        Where nobody limits it and the end of the short pool's context cut it, it did not fit.
+        """
+        if facts.output_tokens is not None:
+            total_tokens = usage.prompt_tokens + facts.output_tokens
+        elif pool is Pool.SHORT and usage.finish is Finish.LENGTH:
+            return Misroute.UNDER
+        else:
+            total_tokens = usage.prompt_tokens + usage.completion_tokens
+        return judge(pool, total_tokens, self.policy.threshold_tokens)
+
+
+_UNSETTLED = Verdict(Pool.LONG, Reason.UNREADABLE, Provenance.FALLBACK)
+"""For a policy that leaves even a flaw unsettled: unknown means long."""
+
+
+def _decision(request: Request, budget: Budget, verdict: Verdict, estimate: Estimate | None) -> Decision:
+    """A decision whose answer is not wanted. Its category is told where its text was looked at anyway."""
+    return Decision(
+        verdict.pool,
+        verdict.reason,
+        verdict.provenance,
+        request.facts,
+        budget,
+        _stage(verdict, estimate),
+        None if estimate is None else request.category(),
+        _doubt(verdict, estimate),
+    )
+
+
+def _stage(verdict: Verdict, estimate: Estimate | None) -> Stage:
+    if estimate is not None:
+        return estimate.stage
+    return Stage.BOUNDS if verdict.provenance is Provenance.CERTAIN else Stage.NONE
+
+
+def _doubt(verdict: Verdict, estimate: Estimate | None) -> float | None:
+    if estimate is not None:
+        return estimate.doubt
+    return _CERTAIN if verdict.provenance is Provenance.CERTAIN else None
 
 
 def _can_be_judged(facts: RequestFacts, budget: Budget) -> bool:
-    """Whether a usage will say which pool was right: that of several prompts says nothing of the longest."""
-    return budget.output_tokens is not None and facts.prompt_count == 1
+    """Whether a usage will say which pool was right.
+
+    That of several prompts says nothing of the longest; that of several sequences, whose output nobody limits, sums
+    them up.
+    """
+    if budget.output_tokens is None or facts.prompt_count != 1:
+        return False
+    return facts.output_tokens is not None or facts.n == 1
 
 
-def _estimate_of_all(facts: RequestFacts, budget: Budget) -> int:
+def _is_open(facts: RequestFacts, usage: Usage) -> bool:
+    """Whether an answer that nobody limits was ended from outside, so that nobody knows how long it would have been."""
+    return facts.output_tokens is None and usage.finish is Finish.OTHER
+
+
+def _estimate_of_all(facts: RequestFacts, mean_tokens: int) -> int:
     """Usage answers for all prompts of a request, so the estimate of the longest is carried over to all their bytes."""
     if facts.total_text_bytes == facts.text_bytes:
-        return budget.mean_prompt_tokens
-    return round(budget.mean_prompt_tokens * facts.total_text_bytes / facts.text_bytes)
+        return mean_tokens
+    return round(mean_tokens * facts.total_text_bytes / facts.text_bytes)

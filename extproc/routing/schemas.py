@@ -16,7 +16,7 @@ NULL = msgspec.Raw(b"null")
 """A JSON value of any shape that is null or missing: msgspec has no union of `Raw` and None."""
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, omit_defaults=True):
     """One part of a message's content, in any of the dialects."""
 
     type: str = ""
@@ -30,8 +30,8 @@ class Part(msgspec.Struct):
     content: "str | list[Part | str] | None" = None
 
 
-class Message(msgspec.Struct):
-    """One chat message, or one input item of the Responses API."""
+class Message(msgspec.Struct, omit_defaults=True):
+    """One chat message, or one input item of the Responses API. Encoded anew, it shows only what it holds."""
 
     type: str | None = None
     role: str | None = None
@@ -82,6 +82,12 @@ class ChatBody(CutBody):
     response_format: msgspec.Raw = NULL
     chat_template: str | None = None
     chat_template_kwargs: msgspec.Raw = NULL
+    tool_choice: msgspec.Raw = NULL
+    """"none" takes the tools out of the prompt under --exclude-tools-when-tool-choice-none."""
+    reasoning_effort: msgspec.Raw = NULL
+    """Templates print it, or instructions that go with it."""
+    n: Number = None
+    """Sequences sampled; `completion_tokens` is their sum."""
 
 
 class CompletionBody(CutBody):
@@ -92,6 +98,8 @@ class CompletionBody(CutBody):
     prompt_embeds: msgspec.Raw = NULL
     max_tokens: Number = COMPLETION_OUTPUT_TOKENS
     max_completion_tokens: Number = None
+    n: Number = None
+    """Sequences sampled; `completion_tokens` is their sum."""
 
 
 class ResponsesBody(Body):
@@ -102,6 +110,9 @@ class ResponsesBody(Body):
     max_output_tokens: Number = None
     tools: msgspec.Raw = NULL
     text: msgspec.Raw = NULL
+    tool_choice: msgspec.Raw = NULL
+    reasoning: msgspec.Raw = NULL
+    """Holds the reasoning effort."""
     chat_template_kwargs: msgspec.Raw = NULL
     previous_response_id: str | None = None
     previous_response: msgspec.Raw = NULL
@@ -118,6 +129,9 @@ class MessagesBody(Body):
     max_tokens: Number = None
     tools: msgspec.Raw = NULL
     output_config: msgspec.Raw = NULL
+    tool_choice: msgspec.Raw = NULL
+    thinking: msgspec.Raw = NULL
+    """Whether the model should reason, which some templates are told."""
     chat_template_kwargs: msgspec.Raw = NULL
 
 

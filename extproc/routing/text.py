@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from extproc.routing.schemas import NULL, ToolHead
+from extproc.routing.schemas import NULL, Message, ToolHead
 
 TOOL_MESSAGES = 2
 """A tool's call or answer is framed like so many messages: as JSON inside a message, 9 to 17 tokens."""
@@ -20,6 +20,13 @@ class Prompt:
     """The longest prompt of a request while it is gathered, and what matters of the others."""
 
     pieces: list[str] = field(default_factory=list)
+    """All text."""
+    structures: list[bytes] = field(default_factory=list)
+    """JSON that the template writes anew, compact."""
+    messages: Sequence[Message] = ()
+    """The turns of a conversation; empty where no template is applied."""
+    context: Sequence[msgspec.Raw | str | None] = ()
+    """What shapes the prompt beside the turns: tools, documents, instructions, arguments of the template."""
     text_bytes: int = 0
     """UTF-8 bytes of all text, structure included."""
     structure_bytes: int = 0
@@ -59,13 +66,13 @@ class Prompt:
         """Take in JSON values, null or not, that every template writes anew, or only some do."""
         for raw in values:
             if raw != NULL:
-                json_bytes = _json_bytes(raw)
-                self._add_json_bytes(json_bytes)
-                self.doubtful_bytes += doubtful * json_bytes
+                compact = _compact(raw)
+                self._add_json(compact)
+                self.doubtful_bytes += doubtful * len(compact)
 
     def add_json_text(self, text: str) -> None:
         """Take in JSON that came as a string and is written anew."""
-        self._add_json_bytes(utf8_bytes(text))
+        self._add_json(text.encode())
 
     def add_tools(self, tools: msgspec.Raw) -> None:
         """Take in tool definitions, which may be null."""
@@ -73,9 +80,10 @@ class Prompt:
             self.tool_count += len(tool_heads.decode(tools) or ())
             self.add_structure(tools)
 
-    def _add_json_bytes(self, json_bytes: int) -> None:
-        self.structure_bytes += json_bytes
-        self.text_bytes += json_bytes
+    def _add_json(self, compact: bytes) -> None:
+        self.structures.append(compact)
+        self.structure_bytes += len(compact)
+        self.text_bytes += len(compact)
 
 
 def utf8_bytes(text: str) -> int:
@@ -83,12 +91,12 @@ def utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _json_bytes(raw: msgspec.Raw) -> int:
-    r"""Bytes of a JSON value without white space and \uXXXX escapes: the same however a client's library spells it."""
+def _compact(raw: msgspec.Raw) -> bytes:
+    r"""A JSON value without white space and \uXXXX escapes: the same however a client's library spells it."""
     compact = msgspec.json.format(raw, indent=-1)
     if b"\\u" in compact:
         compact = msgspec.json.encode(msgspec.json.decode(compact))
-    return len(compact)
+    return compact
 
 
 def _escape_bytes(text: str) -> int:

@@ -36,11 +36,28 @@ class Provenance(StrEnum):
     CERTAIN = "certain"
     """True whatever the tokenizer does."""
     CALIBRATED = "calibrated"
-    """Judged with a ratio learned from responses."""
+    """Judged by what was learned from responses."""
     COLD = "cold"
-    """The ratio is not learned yet."""
+    """Too little is learned yet."""
     FALLBACK = "fallback"
     """The budget could not be told from the request."""
+
+
+class Stage(StrEnum):
+    """The effort that settled a decision; each costs about ten times the one before it."""
+
+    NONE = "none"
+    """Nothing was measured: a flaw, the headers alone, or the output alone."""
+    BOUNDS = "bounds"
+    """Size bounds settle it, whatever the tokenizer."""
+    MEMORY = "memory"
+    """The request extends a conversation whose usage was seen."""
+    SAMPLE = "sample"
+    """Features of a small fixed sample of the text."""
+    TEXT = "text"
+    """Features of all text."""
+    EXACT = "exact"
+    """A local tokenizer counted the text."""
 
 
 class Reason(StrEnum):
@@ -73,6 +90,9 @@ class Flaw(StrEnum):
     NOT_INFERENCE = "not_inference"
 
 
+MAX_BYTES_PER_TOKEN = 8.0
+"""Real text has 6.5 bytes a token at most (Russian, of 1,941 bodies in 18 kinds of text), code full of white space 8.
+Only runs of one character have more, and they say nothing of text: answers above it teach nothing."""
 NEGLIGIBLE_SHARE = 0.1
 """Structure that is at most this share of a prompt's bytes is estimated, and learned from, as part of its text."""
 
@@ -98,14 +118,16 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     """Tool definitions rendered into the prompt."""
     prompt_count: int = 1
     """Prompts of the request; the numbers here that do not say otherwise are of the longest."""
+    n: int = 1
+    """Sequences sampled for each prompt; `usage.completion_tokens` is their sum."""
     output_tokens: int | None = None
     """Output the client reserves for one sequence; None where it names no limit."""
     prompt_cap_tokens: int | None = None
     """`truncate_prompt_tokens`: the server cuts longer prompts to this."""
+    cut: bool = False
+    """The server may cut the prompt, to that or to its own ceiling: its count is then of what is left."""
     model: str = ""
     """The serving model's name, as the client wrote it: bounded before it keys anything."""
-    category: Category = Category.PROSE
-    """The kind of text, told from a sample."""
     mixed: bool = False
     """The prompts are of several kinds, so that the longest in bytes need not be the longest in tokens."""
     usage_expected: bool = True
@@ -117,31 +139,34 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Estimate(msgspec.Struct, frozen=True, gc=False):
-    """What an estimator makes of a prompt's text, chat template included, in tokens."""
+    """What an estimator makes of a prompt, chat template included, in tokens."""
 
     mean_tokens: int
     """Without margin: the estimate whose error is reported."""
     conservative_tokens: int
-    """With margin; never below the mean."""
+    """With margin: what is compared with the room in the short pool."""
     calibrated: bool
-    """Whether the ratio behind it was learned from enough answers."""
-    learning: bool = False
-    """Whether answers to such requests are still needed, each of them."""
+    """Whether it rests on what enough answers taught."""
+    stage: Stage = Stage.SAMPLE
+    """The effort it took."""
+    doubt: float | None = None
+    """How likely the prompt is on the other side of the room than `conservative_tokens` is; None where the estimator
+    does not say."""
+    may_decide: bool = True
+    """Whether a decision may rest on it: the published estimator's may not while it is cold."""
 
 
 class Budget(msgspec.Struct, frozen=True, gc=False):
     """The tokens one sequence of a request may occupy."""
 
-    prompt_tokens: int
-    """Conservative estimate of the prompt, template included."""
-    mean_prompt_tokens: int
-    """The estimate without its margin."""
     certain_prompt_tokens: int
     """No tokenizer makes more of the prompt than this."""
     output_tokens: int | None
     """Output reserved in full; None where nobody names a limit, so that it may fill the context."""
-    calibrated: bool
-    """Whether `prompt_tokens` rests on a learned ratio (or needs none)."""
+    prompt_tokens: int
+    """The prompt as it was compared with the threshold: an estimate with its margin, or the certain bound."""
+    mean_prompt_tokens: int | None = None
+    """The estimate without its margin; None where no estimate was needed."""
 
     @property
     def total_tokens(self) -> int | None:
@@ -158,15 +183,49 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     facts: RequestFacts
     budget: Budget | None = None
     """None where no budget could be told."""
+    stage: Stage = Stage.NONE
+    """The effort that settled it."""
+    category: Category | None = None
+    """The kind of text; None where nobody needed to look at it."""
+    doubt: float | None = None
+    """How likely the other pool would have been right; 0 where it is certain, None where nobody can tell."""
     observe: bool = False
     """Whether the answer should be read for usage."""
+    weight: float = 1.0
+    """How many requests like it an observed one stands for: one by the share of such requests that is observed."""
+    lesson: object = None
+    """What the estimator needs to learn from the answer: numbers, never text. Set where the answer is observed."""
+    ticket: int | None = None
+    """Under which the output model waits for the answer, if it does."""
+
+
+class Finish(StrEnum):
+    """How generation ended; of several choices the one that stands last here speaks for all."""
+
+    UNKNOWN = "unknown"
+    """The answer does not say: embeddings, scores, or a gateway that left it out."""
+    STOP = "stop"
+    """The model came to its end, or to a tool call. vLLM says so too of a tool call that a limit cut short."""
+    OTHER = "other"
+    """Ended from outside: aborted, failed, filtered, cancelled."""
+    LENGTH = "length"
+    """Cut at a limit: the client's, the server's, or the end of the context."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """What a response says it cost, in OpenAI's words."""
 
     prompt_tokens: int
+    """Cached tokens included: the prefix cache changes what a prompt costs to compute, not how long it is."""
     completion_tokens: int = 0
+    """Summed over all choices; reasoning included."""
+    reasoning_tokens: int = 0
+    """The part of `completion_tokens` that was thought; 0 also where it is not stated."""
+    multimodal_tokens: int = 0
+    """The part of `prompt_tokens` that stands for media, so that no bytes of text answer for it; 0 also where it is not
+    stated."""
+    finish: Finish = Finish.UNKNOWN
+    """How generation ended; in a stream of several choices, of those that ended last."""
 
 
 class Misroute(StrEnum):
@@ -184,6 +243,7 @@ class Correction(msgspec.Struct, frozen=True, gc=False):
     pool: Pool
     category: Category
     provenance: Provenance
+    stage: Stage
     estimated_prompt_tokens: int
     """The mean estimate that stood when the request was routed."""
     usage: Usage
@@ -193,6 +253,8 @@ class Correction(msgspec.Struct, frozen=True, gc=False):
     """Whether the truth says which pool was right: it answers for one prompt, and the output had a limit."""
     misroute: Misroute | None = None
     """How the decision was wrong, if it was judged and was."""
+    weight: float = 1.0
+    """How many requests it stands for."""
 
     @property
     def relative_error(self) -> float:

@@ -19,11 +19,13 @@ from extproc.routing.exchange import LEAVE, Action, Exchange, Reply, RequestHead
 from extproc.routing.headers import (
     BUDGET_HEADER,
     CATEGORY_HEADER,
+    DOUBT_HEADER,
     POOL_HEADER,
     PROVENANCE_HEADER,
     REASON_HEADER,
+    STAGE_HEADER,
 )
-from extproc.routing.values import Decision, Pool
+from extproc.routing.values import Decision, Pool, Stage
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 """The gRPC service Envoy calls; also a name its health is asked under."""
@@ -148,10 +150,14 @@ def explained(decision: Decision) -> dict[str, str]:
         REASON_HEADER: decision.reason.value,
         PROVENANCE_HEADER: decision.provenance.value,
     }
-    if decision.budget is not None:
-        headers[CATEGORY_HEADER] = decision.facts.category.value
-        if decision.budget.total_tokens is not None:
-            headers[BUDGET_HEADER] = str(decision.budget.total_tokens)
+    if decision.budget is not None and decision.budget.total_tokens is not None:
+        headers[BUDGET_HEADER] = str(decision.budget.total_tokens)
+    if decision.stage is not Stage.NONE:
+        headers[STAGE_HEADER] = decision.stage.value
+    if decision.doubt is not None:
+        headers[DOUBT_HEADER] = f"{decision.doubt:.4f}"
+    if decision.category is not None:
+        headers[CATEGORY_HEADER] = decision.category.value
     return headers
 
 

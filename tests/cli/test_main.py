@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("serve", "envoy-config", "mock-vllm", "demo", "bench")
+COMMANDS = ("serve", "envoy-config", "mock-vllm", "demo", "bench", "evaluate")
 
 
 def dualpool(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -16,16 +16,15 @@ from extproc.mockvllm.responses import Responses
 from extproc.mockvllm.settings import MockSettings, TokenizerName
 from extproc.mockvllm.tokens import Tokenizer
 from extproc.mockvllm.work import Work
-from extproc.routing.request import read_request
-from extproc.routing.values import RequestFacts
+from extproc.routing.request import Request, read_request
 
 MEASURED = Path(__file__).parents[3] / "shared/data/requests/requests-dev.jsonl.xz"
 """Chat bodies with their true prompt tokens, chat template included. They lie beside the repository, not in it."""
 CHAT = "/v1/chat/completions"
 BODIES_OF_A_KIND = 24
 
-Measured = tuple[RequestFacts, int, int]
-"""The facts of a body, its tokens under Llama-3.1's tokenizer and template, and under Qwen3's."""
+Measured = tuple[Request, int, int]
+"""A body as the core reads it, its tokens under Llama-3.1's tokenizer and template, and under Qwen3's."""
 Measure = Callable[[str, dict[str, Any]], Measured]
 """Makes a body of fields, reads it as the core does and counts it as the mock does."""
 

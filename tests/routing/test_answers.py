@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.routing.answers import Answer, Unreadable, read_answer
+from extproc.routing.answers import Answer, Unreadable, finish_named, read_answer
+from extproc.routing.values import Finish
 
 
 def read(**fields: object) -> Answer:
@@ -44,10 +45,129 @@ def test_details_do_not_count_twice() -> None:
     assert tokens(prompt_tokens=12, completion_tokens=5, prompt_tokens_details={"cached_tokens": 10}) == (12, 5)
 
 
+def parts(**usage: object) -> tuple[int, int]:
+    """Reasoning and multimodal tokens of a body with this usage."""
+    answer = read(usage={"prompt_tokens": 50, "completion_tokens": 20, **usage})
+    assert answer.usage is not None
+    return answer.usage.parts()
+
+
+def test_thought_and_media_are_told_from_the_rest() -> None:
+    """Chat and responses word reasoning each in its way; media are counted by modality, or in one number."""
+    assert parts(completion_tokens_details={"reasoning_tokens": 7}) == (7, 0)
+    assert parts(output_tokens_details={"reasoning_tokens": 7, "tool_output_tokens": 0}) == (7, 0)
+    assert parts(prompt_tokens_details={"cached_tokens": 1, "multimodal_tokens": {"image": 9, "audio": 4}}) == (0, 13)
+    assert parts(prompt_tokens_details={"multimodal_tokens": 13}) == (0, 13)
+    assert parts(prompt_tokens_details={"cached_tokens": 10, "multimodal_tokens": None}) == (0, 0)
+    assert parts(prompt_tokens_details=None, completion_tokens_details=None) == (0, 0)
+    assert parts(prompt_tokens_details={"multimodal_tokens": 3}, completion_tokens_details={"reasoning_tokens": 2}) == (
+        2,
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        [{"modality": "text", "token_count": 10}],
+        "text",
+        7,
+        {"reasoning_tokens": -1, "multimodal_tokens": -1},
+        {"reasoning_tokens": "7", "multimodal_tokens": [7]},
+        {"reasoning_tokens": 2**31, "multimodal_tokens": {"image": 2**31}},
+    ],
+)
+def test_details_that_are_none_leave_the_usage_standing(details: object) -> None:
+    """They are a supplement, and every gateway has its own."""
+    assert parts(prompt_tokens_details=details, completion_tokens_details=details) == (0, 0)
+
+
+def test_details_in_broken_characters_leave_the_usage_standing() -> None:
+    """Modalities are names that nobody reads."""
+    details = b'{"multimodal_tokens": {"\xff": 7}}'
+    answer = read_answer(b'{"usage": {"prompt_tokens": 5, "prompt_tokens_details": %b}}' % details)
+    assert isinstance(answer, Answer)
+    assert answer.usage is not None
+    assert (answer.usage.tokens(), answer.usage.parts()) == ((5, 0), (0, 0))
+
+
 @pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 0}, {"output_tokens": 5}, {"prompt_tokens": None}])
 def test_a_prompt_that_is_not_stated_is_not_positive(usage: dict[str, object]) -> None:
     """Zero or less says that there is nothing to learn."""
     assert tokens(**usage)[0] <= 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("stop", Finish.STOP),
+        ("tool_calls", Finish.STOP),
+        ("function_call", Finish.STOP),
+        ("repetition", Finish.STOP),
+        ("length", Finish.LENGTH),
+        ("content_filter", Finish.OTHER),
+        ("abort", Finish.OTHER),
+        ("error", Finish.OTHER),
+        ("of some other kind", Finish.OTHER),
+        (7, Finish.OTHER),
+        ({"type": "stop"}, Finish.OTHER),
+        (None, Finish.UNKNOWN),
+        ("", Finish.UNKNOWN),
+    ],
+)
+def test_a_choice_says_how_it_finished(reason: object, finish: Finish) -> None:
+    """The words of vLLM and any other; what is not known is no good end."""
+    assert read(choices=[{"index": 0, "finish_reason": reason, "stop_reason": "max_tokens"}]).finish is finish
+    assert finish_named(json.dumps(reason).encode()) is finish
+
+
+def test_of_several_choices_the_worst_speaks() -> None:
+    """One cut at its limit makes the answer cut, one failed makes it failed."""
+
+    def finish(*reasons: str | None) -> Finish:
+        return read(choices=[{"finish_reason": reason} for reason in reasons]).finish
+
+    assert finish("stop", "stop") is Finish.STOP
+    assert finish("stop", "length", "abort") is Finish.LENGTH
+    assert finish("abort", "stop") is Finish.OTHER
+    assert finish("stop", None) is Finish.STOP
+    assert finish(None, None) is Finish.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("fields", "finish"),
+    [
+        ({"type": "message", "stop_reason": "end_turn"}, Finish.STOP),
+        ({"type": "message", "stop_reason": "stop_sequence"}, Finish.STOP),
+        ({"type": "message", "stop_reason": "tool_use"}, Finish.STOP),
+        ({"type": "message", "stop_reason": "max_tokens"}, Finish.LENGTH),
+        ({"type": "message", "stop_reason": "refusal"}, Finish.OTHER),
+        ({"type": "message", "stop_reason": None}, Finish.UNKNOWN),
+        ({"status": "completed", "incomplete_details": None}, Finish.STOP),
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, Finish.LENGTH),
+        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, Finish.OTHER),
+        ({"status": "incomplete", "incomplete_details": {}}, Finish.UNKNOWN),
+        ({"status": "incomplete"}, Finish.OTHER),
+        ({"status": "cancelled"}, Finish.OTHER),
+        ({"status": "in_progress"}, Finish.OTHER),
+        ({"status": 200}, Finish.OTHER),
+        ({"object": "list", "data": []}, Finish.UNKNOWN),
+        ({"choices": [], "usage": {}}, Finish.UNKNOWN),
+    ],
+)
+def test_messages_and_responses_say_how_they_finished(fields: dict[str, object], finish: Finish) -> None:
+    """Each in the fields of its route; embeddings and the like say nothing."""
+    assert read(**fields).finish is finish
+
+
+def test_the_end_nested_in_an_event_counts() -> None:
+    """Beside the usage in `message_delta`; within `response.completed`, which vLLM sends of incomplete ones too."""
+    assert read(type="message_delta", delta={"stop_reason": "max_tokens"}).finish is Finish.LENGTH
+    assert read(type="message_delta", usage={}).finish is Finish.UNKNOWN
+    assert read(type="message_start", message={"stop_reason": None}).finish is Finish.UNKNOWN
+    response = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    assert read(type="response.completed", response=response).finish is Finish.LENGTH
+    assert read(type="response.output_text.delta", delta="text").finish is Finish.UNKNOWN
 
 
 def test_a_body_without_usage_has_none() -> None:
@@ -62,6 +182,11 @@ def test_only_the_top_level_counts() -> None:
     answer = read(choices=[fake, {"delta": fake | {"content": json.dumps(fake)}}], delta=fake, output=[fake])
     assert answer.usage is None
     assert not answer.is_error
+    nested = {"finish_reason": "length", "stop_reason": "max_tokens", "status": "incomplete"}
+    assert (
+        read(choices=[{"finish_reason": "stop", "message": nested}], delta=nested, output=[nested]).finish
+        is Finish.STOP
+    )
 
 
 def test_the_last_of_doubled_fields_wins() -> None:
@@ -156,7 +281,11 @@ def test_a_count_that_is_none_makes_it_malformed(field: str, number: str) -> Non
         b"null",
         b'{"usage": []}',
         b'{"usage": 7}',
+        b'{"choices": [7]}',
+        b'{"choices": [null]}',
+        b'{"incomplete_details": "text"}',
         b'{"type": "message_start", "message": "text"}',
+        b'{"type": "message_delta", "delta": "text"}',
         b'{"type": "response.completed"}',
         b'{"type": 7}',
         b'{"type": "\xff\xff\xff"}',
@@ -185,7 +314,23 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-_NAMES = st.sampled_from(["type", "usage", "error", "choices", "message", "response", "prompt_tokens", "input_tokens"])
+_NAMES = st.sampled_from(
+    [
+        *(
+            "type",
+            "usage",
+            "error",
+            "choices",
+            "message",
+            "response",
+            "prompt_tokens",
+            "input_tokens",
+            "delta",
+            "status",
+        ),
+        *("stop_reason", "finish_reason", "incomplete_details", "reason", "prompt_tokens_details", "multimodal_tokens"),
+    ]
+)
 _KINDS = st.sampled_from(["error", "message_start", "message_delta", "response.completed"])
 _NEAR = st.recursive(_JSON | _KINDS, lambda inner: st.dictionaries(_NAMES, inner, max_size=6), max_leaves=20)
 
@@ -195,7 +340,9 @@ _NEAR = st.recursive(_JSON | _KINDS, lambda inner: st.dictionaries(_NAMES, inner
 def test_it_never_raises(text: bytes) -> None:
     """Any bytes, and any JSON that is nearly an answer, give an answer with whole counts or the reason for none."""
     answer = read_answer(text)
+    if isinstance(answer, Answer):
+        assert answer.finish in Finish
     if isinstance(answer, Answer) and answer.usage:
-        assert all(isinstance(count, int) for count in answer.usage.tokens())
+        assert all(isinstance(count, int) for count in (*answer.usage.tokens(), *answer.usage.parts()))
         assert answer.is_error in (True, False)
         assert answer.has_last_usage in (True, False)

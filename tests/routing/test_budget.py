@@ -5,28 +5,40 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from extproc.routing.budget import BudgetRules, budget_of
+from extproc.routing.budget import BudgetRules, bounds_of, budget_of
+from extproc.routing.request import Request
 from extproc.routing.values import Budget, Estimate, RequestFacts
 
 RULES = BudgetRules(template_tokens=100, template_tokens_per_message=10, template_tokens_per_tool=20)
 ESTIMATE = Estimate(mean_tokens=250, conservative_tokens=300, calibrated=True)
 TEXT = RequestFacts(text_bytes=1000, message_count=2, output_tokens=16)
 """Certainly no more than 1000 + 100 + 2 · 10 tokens."""
-Measured = tuple[RequestFacts, int, int]
+Measured = tuple[Request, int, int]
 Measure = Callable[[str, dict[str, Any]], Measured]
 
 
 def certain_prompt_tokens(facts: RequestFacts, rules: BudgetRules) -> int:
-    """The bound alone: no estimate moves it."""
-    return budget_of(facts, Estimate(0, 0, calibrated=False), rules).certain_prompt_tokens
+    """The bound alone."""
+    return bounds_of(facts, rules).certain_prompt_tokens
+
+
+def estimated(facts: RequestFacts, estimate: Estimate = ESTIMATE) -> Budget:
+    """The budget of a request whose bounds do not settle it."""
+    return budget_of(facts, bounds_of(facts, RULES), estimate)
+
+
+def test_without_an_estimate_a_budget_is_what_is_certain() -> None:
+    """The bound stands where an estimate would, and there is no mean to report."""
+    assert bounds_of(TEXT, RULES) == Budget(
+        certain_prompt_tokens=1120, output_tokens=16, prompt_tokens=1120, mean_prompt_tokens=None
+    )
 
 
 def test_a_budget_is_the_estimate_and_the_output() -> None:
-    """The margin stays in the conservative number, with half of what two messages may take around them."""
-    assert budget_of(TEXT, ESTIMATE, RULES) == Budget(
-        prompt_tokens=310, mean_prompt_tokens=250, certain_prompt_tokens=1120, output_tokens=16, calibrated=True
+    """The margin stays in the conservative number; what is certain stays as it was."""
+    assert estimated(TEXT) == Budget(
+        certain_prompt_tokens=1120, output_tokens=16, prompt_tokens=300, mean_prompt_tokens=250
     )
 
 
@@ -49,56 +61,34 @@ def test_the_certain_bound_allows_a_token_a_byte_and_the_template(facts: Request
 
 def test_no_estimate_exceeds_what_is_certain() -> None:
     """An absurd ratio cannot make more tokens than bytes and template do."""
-    budget = budget_of(TEXT, Estimate(10**9, 10**10, calibrated=True), RULES)
+    budget = estimated(TEXT, Estimate(10**9, 10**10, calibrated=True))
     assert (budget.mean_prompt_tokens, budget.prompt_tokens) == (1120, 1120)
 
 
-@pytest.mark.parametrize(
-    ("message_count", "tool_count", "prompt"), [(0, 0, 300), (10, 0, 350), (1000, 0, 5300), (10, 5, 400)]
-)
-def test_framing_is_added_to_the_estimate(message_count: int, tool_count: int, prompt: int) -> None:
-    """A ratio learned from long texts says nothing of a thousand short turns, nor of many small tools."""
-    facts = RequestFacts(text_bytes=1000, message_count=message_count, tool_count=tool_count, output_tokens=16)
-    budget = budget_of(facts, ESTIMATE, RULES)
-    assert (budget.prompt_tokens, budget.mean_prompt_tokens) == (prompt, 250)
-
-
-def test_messages_without_text_are_never_calibrated() -> None:
-    """No ratio answers for them: they fit for certain, or go long."""
-    assert not budget_of(RequestFacts(message_count=1000), Estimate(0, 0, calibrated=False), RULES).calibrated
-
-
-@pytest.mark.parametrize("calibrated", [True, False])
-def test_a_mixed_list_is_never_calibrated(*, calibrated: bool) -> None:
-    """The ratio of its longest text says nothing of another that may have more tokens."""
-    estimate = Estimate(250, 300, calibrated=calibrated)
-    assert budget_of(TEXT, estimate, RULES).calibrated is calibrated
-    assert not budget_of(replace(TEXT, mixed=True), estimate, RULES).calibrated
-
-
 def test_token_ids_count_exactly() -> None:
-    """No ratio is needed for them, so they are calibrated whatever the estimator says."""
-    budget = budget_of(RequestFacts(token_ids=500, output_tokens=16), Estimate(0, 0, calibrated=False), RULES)
-    assert budget == Budget(
-        prompt_tokens=500, mean_prompt_tokens=500, certain_prompt_tokens=500, output_tokens=16, calibrated=True
-    )
+    """No estimate is needed for them, and none changes them."""
+    facts = RequestFacts(token_ids=500, output_tokens=16)
+    assert bounds_of(facts, RULES) == Budget(certain_prompt_tokens=500, output_tokens=16, prompt_tokens=500)
+    for estimate in (Estimate(0, 0, calibrated=False), Estimate(900, 900, calibrated=True)):
+        budget = estimated(facts, estimate)
+        assert (budget.prompt_tokens, budget.mean_prompt_tokens) == (500, 500)
 
 
 @pytest.mark.parametrize(("token_ids", "prompt", "mean", "certain"), [(200, 300, 250, 1100), (5000, 5000, 5000, 5000)])
 def test_of_ids_and_text_the_longer_prompt_decides(token_ids: int, prompt: int, mean: int, certain: int) -> None:
     """A list may hold both; each element has a context of its own."""
     facts = RequestFacts(text_bytes=1000, token_ids=token_ids, prompt_count=2, output_tokens=16)
-    budget = budget_of(facts, ESTIMATE, RULES)
+    budget = estimated(facts)
     assert (budget.prompt_tokens, budget.mean_prompt_tokens, budget.certain_prompt_tokens) == (prompt, mean, certain)
 
 
 @pytest.mark.parametrize(
-    ("cap", "prompt", "mean", "certain"), [(50, 50, 50, 50), (270, 270, 250, 270), (2000, 310, 250, 1120)]
+    ("cap", "prompt", "mean", "certain"), [(50, 50, 50, 50), (270, 270, 250, 270), (2000, 300, 250, 1120)]
 )
 def test_a_cap_bounds_every_number_of_the_prompt(cap: int, prompt: int, mean: int, certain: int) -> None:
     """The server cuts the prompt to it."""
     facts = RequestFacts(text_bytes=1000, message_count=2, prompt_cap_tokens=cap)
-    budget = budget_of(facts, ESTIMATE, RULES)
+    budget = estimated(facts)
     assert (budget.prompt_tokens, budget.mean_prompt_tokens, budget.certain_prompt_tokens) == (prompt, mean, certain)
 
 
@@ -111,12 +101,8 @@ def test_output_nobody_limits_is_the_operators_to_say(
 ) -> None:
     """A client's limit wins, also a zero; without either there is no total."""
     facts = RequestFacts(text_bytes=1000, output_tokens=declared)
-    assert budget_of(facts, ESTIMATE, BudgetRules(undeclared_output_tokens=setting)).output_tokens == output
-
-
-def test_a_cold_estimate_leaves_a_budget_of_text_uncalibrated() -> None:
-    """The policy must know that the number rests on nothing learned."""
-    assert not budget_of(TEXT, Estimate(250, 300, calibrated=False), RULES).calibrated
+    bounds = bounds_of(facts, BudgetRules(undeclared_output_tokens=setting))
+    assert (bounds.output_tokens, budget_of(facts, bounds, ESTIMATE).output_tokens) == (output, output)
 
 
 COUNTS = st.integers(0, 10**6)
@@ -137,17 +123,22 @@ def test_the_mean_never_exceeds_the_margin_nor_that_the_certain_bound(
 ) -> None:
     """Whatever facts and estimate say, the three numbers keep their order."""
     mean, conservative = sorted(estimate)
-    budget = budget_of(facts, Estimate(mean, conservative, calibrated=True), RULES)
+    budget = estimated(facts, Estimate(mean, conservative, calibrated=True))
+    assert budget.mean_prompt_tokens is not None
     assert budget.mean_prompt_tokens <= budget.prompt_tokens <= budget.certain_prompt_tokens
+    assert budget.certain_prompt_tokens == certain_prompt_tokens(facts, RULES)
+    assert budget.prompt_tokens >= min(facts.token_ids, budget.certain_prompt_tokens)
 
 
 def test_no_real_tokenizer_makes_more_than_the_certain_bound(
-    measured_requests: list[tuple[RequestFacts, int, int]],
+    measured_requests: list[Measured],
 ) -> None:
     """Llama-3.1's and Qwen3's, with their chat templates, on bodies in 18 kinds of text."""
     rules = BudgetRules()
     exceeded = [
-        facts for facts, *truths in measured_requests if facts.flaw or certain_prompt_tokens(facts, rules) < max(truths)
+        request.facts
+        for request, *truths in measured_requests
+        if request.facts.flaw or certain_prompt_tokens(request.facts, rules) < max(truths)
     ]
     assert exceeded == []
 
@@ -213,18 +204,9 @@ WORST = {
 @pytest.mark.parametrize(("path", "fields"), WORST.values(), ids=WORST.keys())
 def test_the_worst_case_is_within_the_certain_bound(measure: Measure, path: str, fields: dict[str, Any]) -> None:
     """Counted with two real tokenizers and chat templates."""
-    facts, *truths = measure(path, fields)
-    assert facts.flaw is None
-    assert certain_prompt_tokens(facts, BudgetRules()) >= max(truths)
-
-
-@pytest.mark.parametrize(
-    "case", ["short turns", "parts", "empty answers", "empty results", "uses and results", "calls without arguments"]
-)
-def test_framing_alone_covers_messages_of_hardly_any_text(measure: Measure, case: str) -> None:
-    """Half of the allowance is about what the two templates take."""
-    facts, *truths = measure(*WORST[case])
-    assert budget_of(facts, Estimate(0, 0, calibrated=True), BudgetRules()).prompt_tokens >= 0.85 * max(truths)
+    request, *truths = measure(path, fields)
+    assert request.facts.flaw is None
+    assert certain_prompt_tokens(request.facts, BudgetRules()) >= max(truths)
 
 
 JSON_VALUES = st.recursive(
@@ -239,11 +221,16 @@ JSON_VALUES = st.recursive(
 def test_any_structure_and_any_answer_are_within_the_certain_bound(measure: Measure, value: Any, text: str) -> None:
     """Repeated, so that no allowance of the template's hides what they cost."""
     answer = {"role": "tool", "content": text * 100}
-    facts, *truths = measure(*chat(answer, tools=[tool(enum=[value] * 100)]))
-    assert certain_prompt_tokens(facts, BudgetRules()) >= max(truths)
+    request, *truths = measure(*chat(answer, tools=[tool(enum=[value] * 100)]))
+    assert certain_prompt_tokens(request.facts, BudgetRules()) >= max(truths)
 
 
 def test_no_body_of_the_demos_text_exceeds_the_certain_bound(made_requests: list[Measured]) -> None:
     """Prose in seven languages, code, records, with tools and without, in short turns and long."""
     rules = BudgetRules()
-    assert [facts for facts, *truths in made_requests if certain_prompt_tokens(facts, rules) < max(truths)] == []
+    exceeded = [
+        request.facts
+        for request, *truths in made_requests
+        if request.facts.flaw or certain_prompt_tokens(request.facts, rules) < max(truths)
+    ]
+    assert exceeded == []

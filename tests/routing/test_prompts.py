@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -42,6 +43,11 @@ def turns(*messages: dict[str, Any], **fields: Any) -> Prompt:
     return gather_messages(decode(MessagesBody, messages=messages, **fields))
 
 
+def counted(prompt: Prompt) -> Prompt:
+    """What is counted of a prompt, without what a conversation is known again by."""
+    return replace(prompt, messages=(), context=())
+
+
 def parts(*content: dict[str, Any] | str) -> dict[str, Any]:
     """A message whose content is a list."""
     return {"role": "user", "content": content}
@@ -53,7 +59,7 @@ def parts(*content: dict[str, Any] | str) -> dict[str, Any]:
 def test_a_chat_is_the_text_of_its_messages() -> None:
     """Content as a string, as parts, as null; each message is framed, and so may be a second part."""
     prompt = chat({"role": "system", "content": "abc"}, parts({"type": "text", "text": "de"}, "f"), {"content": None})
-    assert prompt == Prompt(pieces=["abc", "de", "f"], text_bytes=6, message_count=4)
+    assert counted(prompt) == Prompt(pieces=["abc", "de", "f"], text_bytes=6, message_count=4)
 
 
 @pytest.mark.parametrize("role", ["tool", "ipython", "developer"])
@@ -100,6 +106,7 @@ def test_tool_definitions_are_structure() -> None:
     assert (prompt.tool_count, prompt.structure_bytes) == (2, 2 * TOOL_BYTES + len("[,]"))
     assert prompt.text_bytes == prompt.structure_bytes
     assert prompt.doubtful_bytes == 0
+    assert [json.loads(structure) for structure in prompt.structures] == [[TOOL, TOOL]]
 
 
 def test_tool_calls_are_structure() -> None:
@@ -107,6 +114,7 @@ def test_tool_calls_are_structure() -> None:
     calls = [{"id": "1", "type": "function", "function": {"name": "find", "arguments": '{"q": "x"}'}}]
     prompt = chat({"role": "assistant", "content": None, "tool_calls": calls})
     assert prompt.structure_bytes == len(json.dumps(calls, separators=(",", ":")))
+    assert [json.loads(structure) for structure in prompt.structures] == [calls]
 
 
 @pytest.mark.parametrize("field", ["documents", "response_format", "chat_template_kwargs"])
@@ -119,7 +127,7 @@ def test_what_only_some_templates_render_is_doubtful_structure(field: str) -> No
 @pytest.mark.parametrize("field", ["tools", "documents", "response_format"])
 def test_null_structure_is_none(field: str) -> None:
     """Some clients send every optional field."""
-    assert chat(**{field: None}) == Prompt()
+    assert counted(chat(**{field: None})) == Prompt()
 
 
 def test_a_template_of_the_client_hides_the_length() -> None:
@@ -161,7 +169,7 @@ def test_a_part_that_shows_no_text_is_media(gather: Any, part: dict[str, Any]) -
 
 def test_an_empty_text_part_is_text() -> None:
     """Clients send them; there is nothing in them to count."""
-    assert chat(parts({"type": "text", "text": ""})) == Prompt(message_count=1)
+    assert counted(chat(parts({"type": "text", "text": ""}))) == Prompt(message_count=1)
 
 
 # Completions, embeddings
@@ -209,7 +217,7 @@ def test_a_completion_without_text_hides_its_length(fields: dict[str, Any]) -> N
 def test_a_responses_call_is_its_instructions_and_input() -> None:
     """A string stands for one message."""
     prompt = gather_responses(decode(ResponsesBody, instructions="abc", input="de"))
-    assert prompt == Prompt(pieces=["abc", "de"], text_bytes=5, message_count=1)
+    assert counted(prompt) == Prompt(pieces=["abc", "de"], text_bytes=5, message_count=1)
 
 
 def test_the_items_of_a_conversation_are_text() -> None:
@@ -239,6 +247,7 @@ def test_the_arguments_of_a_call_are_structure() -> None:
     )
     assert (prompt.text_bytes, prompt.structure_bytes, prompt.doubtful_bytes) == (4 + 4 + 5, 5, 4)
     assert prompt.message_count == 4
+    assert prompt.structures == [b"[1,2]", b""]
 
 
 def test_tools_and_text_format_of_a_responses_call_are_structure() -> None:
@@ -281,7 +290,7 @@ def test_what_the_server_keeps_or_fetches_is_not_in_the_body(fields: dict[str, A
 def test_an_anthropic_call_is_its_system_text_and_turns(system: Any) -> None:
     """The system text may be a string or parts."""
     prompt = turns({"role": "user", "content": "de"}, system=system)
-    assert prompt == Prompt(pieces=["abc", "de"], text_bytes=5, message_count=1)
+    assert counted(prompt) == Prompt(pieces=["abc", "de"], text_bytes=5, message_count=1)
 
 
 def test_tool_use_and_its_result_count() -> None:
@@ -380,3 +389,56 @@ def test_pooling_without_text_hides_its_length(fields: dict[str, Any], flaw: Fla
     with pytest.raises(NotInBody) as caught:
         gather_pooling(decode(PoolingBody, **fields))
     assert caught.value.flaw is flaw
+
+
+# What a conversation is known again by
+
+
+@pytest.mark.parametrize(
+    ("prompt", "roles"),
+    [
+        (chat({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}), ["user", "assistant"]),
+        (responses({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}), ["user", "assistant"]),
+        (turns({"role": "user", "content": "a"}, system="s"), ["user"]),
+        (chat(), []),
+        (gather_responses(decode(ResponsesBody, input="a")), []),
+        (gather_completion(decode(CompletionBody, prompt="a")), []),
+        (gather_pooling(decode(PoolingBody, messages=[{"role": "user", "content": "a"}])), []),
+    ],
+)
+def test_the_turns_of_a_conversation_are_kept_in_order(prompt: Prompt, roles: list[str]) -> None:
+    """Where there is one: a single input and what is only embedded will not go on."""
+    assert [message.role for message in prompt.messages] == roles
+
+
+SHAPING = [
+    *((chat, field) for field in ("tools", "documents")),
+    *((chat, field) for field in ("tool_choice", "reasoning_effort", "response_format", "chat_template_kwargs")),
+    *((responses, field) for field in ("instructions", "tools", "tool_choice", "reasoning", "text")),
+    *((turns, field) for field in ("system", "tools", "tool_choice", "thinking", "output_config")),
+    *((gather, "chat_template_kwargs") for gather in (responses, turns)),
+]
+
+
+@pytest.mark.parametrize(("gather", "field"), SHAPING)
+def test_what_shapes_a_prompt_beside_its_turns_is_kept(gather: Any, field: str) -> None:
+    """The same turns with another value are another conversation; with the same, the same."""
+    lists = field in {"tools", "documents"}
+    one, same, other = (
+        gather(**{field: [{"type": "function", "name": value}] if lists else value}) for value in ("a", "a", "b")
+    )
+    assert one.context == same.context != other.context
+
+
+@pytest.mark.parametrize("gather", [chat, responses, turns])
+def test_what_does_not_shape_a_prompt_is_not_kept(gather: Any) -> None:
+    """Limits and sampling change from one turn to the next."""
+    assert gather(max_tokens=5, temperature=0.5, stream=True, user="u").context == gather().context
+
+
+def test_all_structure_is_kept_as_it_was_counted() -> None:
+    """Definitions, calls and formats, each without white space."""
+    calls = [{"id": "1", "type": "function", "function": {"name": "find", "arguments": "{}"}}]
+    prompt = chat({"role": "assistant", "tool_calls": calls}, tools=[TOOL], response_format={"type": "json_object"})
+    assert [json.loads(structure) for structure in prompt.structures] == [calls, [TOOL], {"type": "json_object"}]
+    assert sum(map(len, prompt.structures)) == prompt.structure_bytes

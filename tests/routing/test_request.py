@@ -6,7 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from extproc.routing.request import flawed, is_inference, read_request
+from extproc.routing.features import COUNT, sample_features, text_features
+from extproc.routing.request import Request, flawed, is_inference, read_request
+from extproc.routing.text import Prompt
 from extproc.routing.values import Category, Flaw, RequestFacts
 
 CHAT = "/v1/chat/completions"
@@ -46,14 +48,37 @@ PROSE = "The quick brown fox jumps over the lazy dog while the cat looks on from
 PROSE_BYTES = 820
 
 
+def request(path: str, **fields: Any) -> Request:
+    """A body with these fields, read."""
+    return read_request(path, json.dumps(fields).encode())
+
+
+def chatting(content: Any = PROSE, **fields: Any) -> Request:
+    """A chat of one message, read."""
+    return request(CHAT, messages=[{"role": "user", "content": content}], **fields)
+
+
+def facts_of(path: str, body: bytes) -> RequestFacts:
+    """The facts of a body."""
+    return read_request(path, body).facts
+
+
 def read(path: str, **fields: Any) -> RequestFacts:
     """The facts of a body with these fields."""
-    return read_request(path, json.dumps(fields).encode())
+    return request(path, **fields).facts
 
 
 def chat(content: Any = PROSE, **fields: Any) -> RequestFacts:
     """The facts of a chat of one message."""
-    return read(CHAT, messages=[{"role": "user", "content": content}], **fields)
+    return chatting(content, **fields).facts
+
+
+def flaw_of(path: str, body: bytes) -> Flaw | None:
+    """What keeps a body from being told; it leaves nothing else behind."""
+    found = read_request(path, body)
+    flaw = found.facts.flaw
+    assert flaw is None or (found.facts, found.prompt) == (flawed(flaw).facts, None)
+    return flaw
 
 
 # Routes
@@ -71,7 +96,7 @@ def test_a_post_to_a_route_that_occupies_a_context_is_inference(path: str) -> No
 def test_other_routes_are_not(path: str) -> None:
     """Counting, rendering and housekeeping need no pool, and their bodies need no reading."""
     assert not is_inference("POST", path)
-    assert read_request(path, b'{"messages": [], "max_tokens": 1}') == flawed(Flaw.NOT_INFERENCE)
+    assert flaw_of(path, b'{"messages": [], "max_tokens": 1}') is Flaw.NOT_INFERENCE
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "PUT", "post", ""])
@@ -95,9 +120,9 @@ def test_the_facts_of_a_chat() -> None:
         text_bytes=3,
         total_text_bytes=3,
         message_count=1,
+        n=2,
         output_tokens=7,
         model="m",
-        teaches=False,
     )
 
 
@@ -107,9 +132,8 @@ def test_the_facts_of_a_list_of_prompts() -> None:
         text_bytes=1200,
         total_text_bytes=1650,
         prompt_count=2,
+        n=3,
         output_tokens=16,
-        category=Category.CJK,
-        teaches=True,
     )
 
 
@@ -179,7 +203,7 @@ def test_the_output_reserved_is_what_the_route_reads(
 )
 def test_counts_are_read_as_vllm_reads_them(text: str, count: int) -> None:
     """Whole numbers in any spelling; beyond any context they are bounded, so that they fit wherever they go."""
-    facts = read_request(MESSAGES, f'{{"messages": [], "max_tokens": {text}}}'.encode())
+    facts = facts_of(MESSAGES, f'{{"messages": [], "max_tokens": {text}}}'.encode())
     assert (facts.flaw, facts.output_tokens) == (None, count)
 
 
@@ -187,31 +211,48 @@ BAD_COUNTS = ("-2", "16.5", '"16.5"', '"many"', '""', "true", "[]", "{}", "1e999
 
 
 @pytest.mark.parametrize("text", BAD_COUNTS)
-@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens", "truncate_prompt_tokens"])
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens", "truncate_prompt_tokens", "n"])
 def test_a_count_that_is_none_makes_a_body_unreadable(field: str, text: str) -> None:
     """The server refuses it, from the long pool as well as from any."""
     body = f'{{"messages": [], "max_tokens": 1, "{field}": {text}}}'
-    assert read_request(CHAT, body.encode()) == flawed(Flaw.UNREADABLE)
+    assert flaw_of(CHAT, body.encode()) is Flaw.UNREADABLE
+
+
+# Sequences
+
+
+@pytest.mark.parametrize(("value", "n"), [(None, 1), (1, 1), (4, 4), ("4", 4), (4.0, 4), (0, 1), (10**30, 2**31 - 1)])
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_the_sequences_asked_for_are_counted(path: str, value: Any, n: int) -> None:
+    """Usage will sum their output; one is the default, and a bounded number counts for any larger."""
+    assert read(path, **SMALLEST[path], n=value).n == n
+
+
+@pytest.mark.parametrize("path", [RESPONSES, MESSAGES, *POOLING])
+def test_other_routes_answer_once(path: str) -> None:
+    """They know no such field, so that nothing in it matters."""
+    assert read(path, **SMALLEST[path], n="many") == read(path, **SMALLEST[path])
+    assert read(path, **SMALLEST[path]).n == 1
 
 
 # Prompts that are cut
 
 
 @pytest.mark.parametrize(
-    ("value", "cap", "teaches"),
+    ("value", "cap", "cut"),
     [
-        (None, None, True),
-        (100, 100, False),
-        ("100", 100, False),
-        (-1, None, False),
-        ("-1", None, False),
-        (0, None, False),
+        (None, None, False),
+        (100, 100, True),
+        ("100", 100, True),
+        (-1, None, True),
+        ("-1", None, True),
+        (0, None, True),
     ],
 )
-def test_a_prompt_that_may_be_cut_is_capped_and_never_teaches(value: Any, cap: int | None, *, teaches: bool) -> None:
+def test_a_prompt_that_may_be_cut_is_capped_and_never_teaches(value: Any, cap: int | None, *, cut: bool) -> None:
     """−1 cuts at the pool's own ceiling, which is no bound before a pool is chosen; usage counts what is left."""
     facts = chat(truncate_prompt_tokens=value)
-    assert (facts.prompt_cap_tokens, facts.teaches) == (cap, teaches)
+    assert (facts.prompt_cap_tokens, facts.cut, facts.teaches) == (cap, cut, not cut)
 
 
 @pytest.mark.parametrize(("path", "fields"), [(RESPONSES, {"input": PROSE}), (MESSAGES, {"messages": []})])
@@ -220,10 +261,11 @@ def test_a_cap_that_the_route_does_not_know_caps_nothing(path: str, fields: dict
     assert read(path, **fields, truncate_prompt_tokens=10) == read(path, **fields)
 
 
-@pytest.mark.parametrize(("truncation", "teaches"), [(None, True), ("disabled", True), ("auto", False)])
-def test_automatic_truncation_never_teaches(truncation: str | None, *, teaches: bool) -> None:
+@pytest.mark.parametrize(("truncation", "cut"), [(None, False), ("disabled", False), ("auto", True)])
+def test_automatic_truncation_never_teaches(truncation: str | None, *, cut: bool) -> None:
     """The Responses API's word for −1."""
-    assert read(RESPONSES, input=PROSE, truncation=truncation).teaches is teaches
+    facts = read(RESPONSES, input=PROSE, truncation=truncation)
+    assert (facts.prompt_cap_tokens, facts.cut, facts.teaches) == (None, cut, not cut)
 
 
 # Lists of prompts
@@ -262,15 +304,15 @@ def test_pairs_of_several_kinds_are_mixed(query: str, *, mixed: bool) -> None:
 
 def test_a_flawed_request_expects_and_teaches_nothing() -> None:
     """Nobody should wait for its answer."""
-    facts = flawed(Flaw.MEDIA)
-    assert (facts.flaw, facts.usage_expected, facts.teaches) == (Flaw.MEDIA, False, False)
+    facts = flawed(Flaw.MEDIA).facts
+    assert facts == RequestFacts(flaw=Flaw.MEDIA, usage_expected=False, teaches=False)
 
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_prefill_transferred_from_elsewhere_hides_the_length(path: str) -> None:
     """The prompt's tokens are named in the transfer, not in the body."""
-    facts = read(path, **SMALLEST[path], kv_transfer_params={"prompt_token_ids": [1]})
-    assert facts == flawed(Flaw.LENGTH_NOT_IN_BODY)
+    body = json.dumps({**SMALLEST[path], "kv_transfer_params": {"prompt_token_ids": [1]}})
+    assert flaw_of(path, body.encode()) is Flaw.LENGTH_NOT_IN_BODY
 
 
 @pytest.mark.parametrize(
@@ -285,7 +327,7 @@ def test_prefill_transferred_from_elsewhere_hides_the_length(path: str) -> None:
 )
 def test_a_prompt_that_is_not_in_the_body_is_a_flaw(path: str, fields: dict[str, Any]) -> None:
     """It comes out as a value: nothing raises."""
-    assert read(path, **fields) == flawed(Flaw.LENGTH_NOT_IN_BODY)
+    assert flaw_of(path, json.dumps(fields).encode()) is Flaw.LENGTH_NOT_IN_BODY
 
 
 def test_an_image_of_five_megabytes_is_skipped_quickly() -> None:
@@ -294,9 +336,9 @@ def test_an_image_of_five_megabytes_is_skipped_quickly() -> None:
     content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
     body = json.dumps({"messages": [{"role": "user", "content": content}], "max_tokens": 5}).encode()
     start_s = time.process_time()
-    facts = read_request(CHAT, body)
+    flaw = flaw_of(CHAT, body)
     assert time.process_time() - start_s < 0.1
-    assert facts == flawed(Flaw.MEDIA)
+    assert flaw is Flaw.MEDIA
 
 
 def test_bytes_in_unused_fields_do_not_count() -> None:
@@ -350,7 +392,7 @@ UNREADABLE: list[bytes] = [
 @pytest.mark.parametrize("body", UNREADABLE, ids=lambda body: repr(body[:60]))
 def test_what_cannot_be_read_is_a_flaw(body: bytes) -> None:
     """Broken JSON, wrong types, wrong encodings, nesting without end."""
-    assert read_request(CHAT, body) == flawed(Flaw.UNREADABLE)
+    assert flaw_of(CHAT, body) is Flaw.UNREADABLE
 
 
 def test_nesting_within_reason_is_read() -> None:
@@ -364,14 +406,14 @@ def test_nesting_within_reason_is_read() -> None:
 def test_text_that_is_not_utf_8_passes_where_nobody_reads_it() -> None:
     """A field that does not make the budget is skipped, whatever is in it."""
     body = b'{"messages": [{"refers": "\xff", "content": "abc"}], "user": "\xff\xfe", "max_tokens": 1}'
-    assert read_request(CHAT, body).text_bytes == 3
+    assert facts_of(CHAT, body).text_bytes == 3
 
 
 def test_of_duplicate_keys_the_last_wins() -> None:
     """As in vLLM, so that a client cannot show us one body and the server another."""
     body = b"""{"messages": [{"content": "abc", "content": "a"}], "max_tokens": 1,
                 "max\\u005ftokens": 99, "messages": [{"content": "abcdef", "content": "ab"}]}"""
-    facts = read_request(CHAT, body)
+    facts = facts_of(CHAT, body)
     assert (facts.text_bytes, facts.output_tokens) == (2, 99)
 
 
@@ -384,13 +426,14 @@ def test_escapes_make_no_difference() -> None:
     call = [{"id": "1", "type": "function", "function": {"name": "найти", "arguments": '{"q": "текст"}'}}]
     messages = [{"role": "user", "content": "Привет, мир! " * 100}, {"role": "assistant", "tool_calls": call}]
     body = {"model": "модель", "messages": messages, "tools": [tool], "max_tokens": 5}
-    facts = {
+    requests = [
         read_request(CHAT, json.dumps(body, ensure_ascii=ensure_ascii, indent=indent).encode())
         for ensure_ascii in (True, False)
         for indent in (None, 2)
-    }
-    assert len(facts) == 1
-    assert facts.pop().category is Category.CYRILLIC
+    ]
+    assert len({asked.facts for asked in requests}) == 1
+    assert {asked.category() for asked in requests} == {Category.CYRILLIC}
+    assert all((asked.text().shares == requests[0].text().shares).all() for asked in requests)
 
 
 def test_the_name_of_a_model_is_bounded() -> None:
@@ -402,36 +445,6 @@ def test_the_name_of_a_model_is_bounded() -> None:
 SCHEMA = {"type": "function", "function": {"name": "f", "description": "x" * 1000}}
 
 
-@pytest.mark.parametrize(
-    ("prose_bytes", "category", "teaches"),
-    [
-        (0, Category.TOOLS, True),
-        (820, Category.TOOLS, True),
-        (3280, Category.PROSE, False),
-        (16400, Category.PROSE, True),
-    ],
-)
-def test_tools_teach_alone_or_not_at_all(prose_bytes: int, category: Category, *, teaches: bool) -> None:
-    """About 1070 bytes of a tool: where they dominate they are learned as tools, where they are mixed as nothing."""
-    facts = chat("prose and more of it " * (prose_bytes // 20), tools=[SCHEMA])
-    assert (facts.category, facts.teaches, facts.tool_count) == (category, teaches, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "category"),
-    [
-        ("1,2.5,33\n", Category.DENSE),
-        ("数据很多", Category.CJK),
-        ("Много слов. ", Category.TOOLS),
-        ("call(x); // all\n", Category.TOOLS),
-    ],
-)
-def test_text_poorer_than_schemas_is_not_estimated_as_schemas(text: str, category: Category) -> None:
-    """About 430 bytes of it beside 1070 of a tool: numbers cost twice what schemas do."""
-    facts = chat(text * (430 // len(text.encode())), tools=[SCHEMA])
-    assert (facts.category, facts.teaches) == (category, category is Category.TOOLS)
-
-
 @pytest.mark.parametrize(("field", "value"), [("response_format", SCHEMA), ("documents", [SCHEMA])])
 def test_structure_that_few_templates_render_does_not_teach(field: str, value: Any) -> None:
     """It counts, as some templates do render it."""
@@ -441,19 +454,17 @@ def test_structure_that_few_templates_render_does_not_teach(field: str, value: A
 
 @pytest.mark.parametrize(("part_bytes", "teaches"), [(100, True), (101, False)])
 def test_a_tenth_of_the_prompt_is_negligible(part_bytes: int, *, teaches: bool) -> None:
-    """Beside 900 bytes of text: of structure, and of reasoning, which templates drop."""
-    with_structure = chat("x" * 900, tools=[{"": "x" * (part_bytes - len('[{"":""}]'))}])
-    with_reasoning = read(CHAT, messages=[{"content": "x" * 900, "reasoning_content": "x" * part_bytes}])
-    assert with_structure.text_bytes == with_reasoning.text_bytes == 900 + part_bytes
-    assert (with_structure.teaches, with_reasoning.teaches) == (teaches, teaches)
+    """Beside 900 bytes of text: of reasoning, which templates drop."""
+    facts = read(CHAT, messages=[{"content": "x" * 900, "reasoning_content": "x" * part_bytes}])
+    assert (facts.text_bytes, facts.teaches) == (900 + part_bytes, teaches)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "teaches"), [("x" * 511, False), ("x" * 512, True), (["x" * 512] * 3, True), (["x" * 511] * 3, False)]
+    ("content", "teaches"), [("", False), ("x", True), ("x" * 511, True), ([{"type": "text", "text": ""}], False)]
 )
-def test_prompts_that_are_mostly_template_do_not_teach(prompt: Any, *, teaches: bool) -> None:
-    """512 bytes each, on average, are enough."""
-    assert read(COMPLETIONS, prompt=prompt).teaches is teaches
+def test_a_prompt_without_text_does_not_teach(content: Any, *, teaches: bool) -> None:
+    """There is nothing for its tokens to be in relation to; what little is enough, the estimators know."""
+    assert chat(content).teaches is teaches
 
 
 def test_pairs_do_not_teach() -> None:
@@ -482,6 +493,87 @@ STREAMS: list[tuple[str, dict[str, Any], bool]] = [
 def test_a_chat_stream_carries_usage_only_if_asked(path: str, fields: dict[str, Any], *, expected: bool) -> None:
     """Streams of the younger APIs carry it always, bodies do everywhere."""
     assert read(path, **SMALLEST[path], **fields).usage_expected is expected
+
+
+# What is looked at when it is needed
+
+
+def made(text: str, structure_bytes: int) -> Request:
+    """A request whose facts say that so many of its thousand bytes are structure."""
+    return Request(RequestFacts(text_bytes=1000, structure_bytes=structure_bytes), Prompt(pieces=[text]))
+
+
+def test_features_are_those_of_the_longest_prompt() -> None:
+    """Its text and its structure, a sample or all of it."""
+    asked = chatting(PROSE * 20, tools=[SCHEMA])
+    assert asked.prompt is not None
+    assert asked.prompt.structures
+    pieces, structures = asked.prompt.pieces, asked.prompt.structures
+    assert (asked.sample().shares == sample_features(pieces, structures).shares).all()
+    assert (asked.text().shares == text_features(pieces, structures).shares).all()
+    assert (asked.sample().shares != asked.text().shares).any()
+    assert request(COMPLETIONS, prompt=["国" * 150, "abc " * 200]).category() is Category.PROSE
+
+
+@pytest.mark.parametrize("look", [Request.sample, Request.text])
+def test_text_is_looked_at_once_and_not_before_it_is_asked_for(look: Any) -> None:
+    """Most requests are settled without a look; those that are not are asked several times."""
+    asked = made("words and words", 0)
+    assert asked.prompt is not None
+    asked.prompt.pieces[0] = "1,2,3,4,5"
+    features = look(asked)
+    asked.prompt.pieces[0] = "words and words"
+    assert look(asked) is features
+    assert features.category is Category.DENSE
+
+
+def test_a_request_that_could_not_be_read_looks_like_no_text() -> None:
+    """Asking is harmless."""
+    asked = flawed(Flaw.UNREADABLE)
+    assert not asked.sample().shares.any()
+    assert not asked.text().shares.any()
+    assert asked.category() is Category.PROSE
+
+
+@pytest.mark.parametrize(
+    ("prose_bytes", "category"),
+    [(0, Category.TOOLS), (820, Category.TOOLS), (3280, Category.PROSE), (16400, Category.PROSE)],
+)
+def test_a_prompt_that_is_mostly_definitions_is_one_of_tools(prose_bytes: int, category: Category) -> None:
+    """About 1070 bytes of a tool beside more and more text; all of them have a relation to their tokens."""
+    asked = chatting("prose and more of it " * (prose_bytes // 20), tools=[SCHEMA])
+    assert (asked.category(), asked.facts.tool_count, asked.facts.teaches) == (category, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("1,2.5,33\n", Category.DENSE),
+        ("数据很多", Category.CJK),
+        ("Много слов. ", Category.TOOLS),
+        ("call(x); // all\n", Category.TOOLS),
+    ],
+)
+def test_text_poorer_than_schemas_is_not_estimated_as_schemas(text: str, category: Category) -> None:
+    """About 430 bytes of it beside 1070 of a tool: numbers cost twice what schemas do."""
+    assert chatting(text * (430 // len(text.encode())), tools=[SCHEMA]).category() is category
+
+
+@pytest.mark.parametrize(
+    ("text", "structure_bytes", "category"),
+    [
+        ("plain words", 500, Category.PROSE),
+        ("plain words", 501, Category.TOOLS),
+        ("1,2,3,4,5,6", 501, Category.DENSE),
+        ("1,2,3,4,5,6", 900, Category.DENSE),
+        ("1,2,3,4,5,6", 901, Category.TOOLS),
+    ],
+)
+def test_structure_dominates_from_half_and_rules_from_nine_tenths(
+    text: str, structure_bytes: int, category: Category
+) -> None:
+    """Of a thousand bytes; poor text keeps its kind until hardly any of it is left."""
+    assert made(text, structure_bytes).category() is category
 
 
 # Any bytes at all
@@ -525,8 +617,10 @@ BODIES = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=8)
 @example(path=CHAT, body=b"{}")
 def test_any_bytes_make_facts(path: str, body: bytes) -> None:
     """Nothing raises, and a flaw has no numbers beside it."""
-    facts = read_request(path, body)
-    assert facts.flaw is None or facts == flawed(facts.flaw)
+    found = read_request(path, body)
+    assert found.facts.flaw is None or found.facts == flawed(found.facts.flaw).facts
+    assert found.category() in Category
+    assert found.text().shares.shape == (COUNT,)
 
 
 @settings(max_examples=150)
@@ -536,8 +630,12 @@ def test_any_json_makes_facts_also_when_it_is_damaged(path: str, body: dict[str,
     text = json.dumps(body, ensure_ascii=data.draw(st.booleans())).encode(errors="surrogatepass")
     begin, end = sorted((data.draw(st.integers(0, len(text))), data.draw(st.integers(0, len(text)))))
     middle = data.draw(st.sampled_from((text[begin:end], b"", text[begin:end] * 2)) | st.binary(max_size=8))
-    facts = read_request(path, text[:begin] + middle + text[end:])
+    found = read_request(path, text[:begin] + middle + text[end:])
+    facts = found.facts
     assert isinstance(facts, RequestFacts)
+    assert facts.n >= 1
+    assert found.category() in Category
+    assert found.text().shares.shape == (COUNT,)
     assert facts.total_text_bytes >= facts.text_bytes >= facts.structure_bytes >= 0
     assert facts.prompt_count >= 1
     assert facts.escape_bytes >= 0
@@ -548,5 +646,5 @@ def test_the_worst_body_is_read_in_bounded_time() -> None:
     """The most objects that fit what is read at all, 192 KB: a few times ten milliseconds, where text takes a tenth."""
     body = b'{"messages": [' + b",".join([b"{}"] * 65_000) + b"]}"
     start_s = time.process_time()
-    assert read_request(CHAT, body).message_count == 65_000
+    assert facts_of(CHAT, body).message_count == 65_000
     assert time.process_time() - start_s < 1.0

@@ -7,6 +7,7 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from extproc.routing.response import (
     BLOCK_BYTES,
@@ -16,7 +17,7 @@ from extproc.routing.response import (
     UsageReader,
     readable,
 )
-from extproc.routing.values import Usage
+from extproc.routing.values import Finish, Usage
 
 JSON = "application/json"
 SSE = "text/event-stream; charset=utf-8"
@@ -45,9 +46,9 @@ def event(**fields: object) -> bytes:
     return f"{name}data: {json.dumps(fields)}\n\n".encode()
 
 
-def token(text: str = " word", **fields: object) -> bytes:
+def token(text: str = " word", finish_reason: str | None = None, index: int = 0, **fields: object) -> bytes:
     """One chunk of a chat answer."""
-    delta = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    delta = {"index": index, "delta": {"content": text}, "finish_reason": finish_reason}
     return event(id="chatcmpl-1", object="chat.completion.chunk", choices=[delta], **fields)
 
 
@@ -68,6 +69,12 @@ MESSAGES = (
     + event(type="message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 5})
     + event(type="message_stop")
 )
+
+
+def counted(result: Result) -> Result:
+    """The result without how generation ended, which depends on the route."""
+    usage, outcome = result
+    return usage and replace(usage, finish=Finish.UNKNOWN), outcome
 
 
 # JSON bodies
@@ -144,8 +151,8 @@ def test_a_body_is_kept_up_to_a_bound() -> None:
 )
 def test_a_stream_is_read(stream: bytes) -> None:
     """Every kind of stream and its variations on the wire, whole and byte by byte."""
-    assert read(stream) == READ
-    assert read(*(stream[i : i + 1] for i in range(len(stream)))) == READ
+    assert counted(read(stream)) == READ
+    assert read(*(stream[i : i + 1] for i in range(len(stream)))) == read(stream)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +204,85 @@ def test_start_and_delta_state_a_message_together(start: dict[str, int], delta: 
     """The prompt may stand in either event, or be split into cached parts in one of them; it is counted once."""
     stream = event(type="message_start", message={"usage": start}) + event(type="message_delta", usage=delta)
     assert read(stream) == (usage, ReadOutcome.USAGE)
+
+
+def finish(*chunks: bytes, content_type: str = SSE, content_encoding: str = "") -> Finish:
+    """How an answer ended that must be read."""
+    usage, outcome = read(*chunks, content_type=content_type, content_encoding=content_encoding)
+    assert usage is not None, outcome
+    return usage.finish
+
+
+def test_a_body_says_all_it_has_to_say() -> None:
+    """Counts, their parts, and how generation ended; cached tokens are tokens of the prompt."""
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "prompt_tokens_details": {"cached_tokens": 96, "multimodal_tokens": {"image": 64}},
+        "completion_tokens_details": {"reasoning_tokens": 30},
+    }
+    expected = (Usage(100, 50, 30, 64, Finish.LENGTH), ReadOutcome.USAGE)
+    choices = [{"finish_reason": "length"}]
+    assert read(body(choices=choices, usage=usage), content_type=JSON) == expected
+    assert read(token(finish_reason="length"), event(choices=[], usage=usage), DONE) == expected
+    thought = {"input_tokens": 12, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 3}}
+    completed = event(type="response.completed", response={"status": "completed", "usage": thought})
+    assert read(completed) == (Usage(12, 5, 3, 0, Finish.STOP), ReadOutcome.USAGE)
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        pytest.param(CHAT, Finish.UNKNOWN, id="not said"),
+        pytest.param(token() + token("", "stop") + last_chunk() + DONE, Finish.STOP, id="chat"),
+        pytest.param(token() + token("", "length") + last_chunk() + DONE, Finish.LENGTH, id="cut at a limit"),
+        pytest.param(token() + token("", "abort") + last_chunk(), Finish.OTHER, id="aborted, no end marker"),
+        pytest.param(token() + token("", "length") + last_chunk()[:-2], Finish.LENGTH, id="no last blank line"),
+        pytest.param(token() + token("", "stop", usage=STATED) + DONE, Finish.STOP, id="usage with the last token"),
+        pytest.param(
+            token("", "stop", usage=STATED) + last_chunk() + DONE, Finish.STOP, id="usage in every chunk and at the end"
+        ),
+        pytest.param(
+            token("", "length") + b": keep-alive\n\n" * 9 + last_chunk() + DONE, Finish.LENGTH, id="keep-alives between"
+        ),
+        pytest.param((token("", "length") + last_chunk() + DONE).replace(b"\n", b"\r\n"), Finish.LENGTH, id="CRLF"),
+        pytest.param((token("", "stop") + last_chunk()).replace(b'": ', b'":'), Finish.STOP, id="no spaces"),
+        pytest.param(MESSAGES, Finish.STOP, id="messages"),
+        pytest.param(MESSAGES.replace(b"end_turn", b"max_tokens"), Finish.LENGTH, id="messages, cut at a limit"),
+        pytest.param(RESPONSES, Finish.UNKNOWN, id="responses without status"),
+        pytest.param(
+            token("", "length", 1) + token("", "stop", 0) + last_chunk() + DONE, Finish.STOP, id="two choices"
+        ),
+    ],
+)
+def test_a_stream_says_how_it_finished(stream: bytes, expected: Finish) -> None:
+    """Each route in its event, wherever it lies in the blocks; of several choices the last to end is heard."""
+    for before in (b"", token() * 200):
+        assert finish(before + stream) is expected
+    if expected is not Finish.UNKNOWN:
+        filler = b": " + b"." * (BLOCK_BYTES - 4) + b"\n\n"
+        for shift in range(0, len(stream), 7):
+            assert finish(filler[:-shift] + filler[-2:] + stream if shift else filler + stream) is expected
+
+
+def test_an_end_far_from_the_usage_is_not_looked_for() -> None:
+    """That would cost as much as looking for the usage; the usage itself is found."""
+    assert finish(token("", "stop") + token() * 400 + last_chunk() + DONE) is Finish.UNKNOWN
+
+
+def test_what_the_model_wrote_does_not_end_it() -> None:
+    """Nor do arguments that it gave to a tool: in JSON they are strings, whose quotation marks are escaped."""
+    for fake in ('"finish_reason":"length"', '"finish_reason": "length"', '{"finish_reason":"length"}'):
+        assert finish(token("", "stop") + token(fake) + last_chunk() + DONE) is Finish.STOP
+        assert finish(token(fake) + last_chunk() + DONE) is Finish.UNKNOWN
+        assert finish(body(choices=[{"text": fake, "finish_reason": "stop"}], usage=STATED), content_type=JSON) is (
+            Finish.STOP
+        )
+
+
+def test_an_end_that_is_cut_off_is_no_good_end() -> None:
+    """Where the usage came before it."""
+    assert finish(token() + last_chunk() + token("", "stop").partition(b"op")[0]) is Finish.OTHER
 
 
 def test_what_the_model_wrote_teaches_nothing() -> None:
@@ -307,6 +393,7 @@ _TEXTS = st.text(max_size=8) | st.sampled_from(["usage", '"usage"', "[DONE]", "e
 _EVENTS = st.one_of(
     _TEXTS.map(token),
     st.builds(lambda usage: token(usage=usage), _USAGES | st.none()),
+    st.builds(token, _TEXTS, st.sampled_from(["stop", "length", "abort"])),
     _USAGES.map(lambda usage: last_chunk(**usage)),
     st.sampled_from(
         [DONE, b": keep-alive\n\n", event(error={}), b'data: {"usage":\n\n', b"data: x\r\n\r\n", b"\xff\r"]

@@ -6,6 +6,7 @@ from extproc.routing.schemas import (
     ChatBody,
     CompletionBody,
     CutBody,
+    Message,
     MessagesBody,
     PoolingBody,
     ResponsesBody,
@@ -86,3 +87,25 @@ def test_a_tool_is_read_for_its_kind_alone() -> None:
     """Whatever a definition holds, only its type is taken out."""
     tool = b'{"type": "function", "function": {"name": "f", "parameters": {}}}'
     assert msgspec.json.decode(tool, type=ToolHead) == ToolHead(type="function")
+
+
+MESSAGES = [
+    b'{"role":"user","content":"abc"}',
+    b'{"type":"function_call_output","call_id":"1","output":[{"type":"input_text","text":"abc"}]}',
+    b'{"role":"user","content":[{"type":"text","text":"abc"},"de"]}',
+    b"{}",
+]
+
+
+@pytest.mark.parametrize("text", MESSAGES)
+def test_a_message_encoded_anew_shows_only_what_it_holds(text: bytes) -> None:
+    """Two spellings of one message become the same, and fields that nobody reads are gone."""
+    spelt = text.replace(b":", b" : ").replace(b"{", b'{"cache_control": null, ', 1).replace(b", }", b"}")
+    for spelling in (text, spelt):
+        assert msgspec.json.encode(msgspec.json.decode(spelling, type=Message)) == text
+
+
+def test_raw_values_of_a_message_are_encoded_as_they_came() -> None:
+    """Calls may hold anything, so they are not taken apart."""
+    text = b'{"role":"assistant","tool_calls":[{"id" :  "1"}]}'
+    assert msgspec.json.encode(msgspec.json.decode(text, type=Message)) == text

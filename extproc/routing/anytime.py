@@ -1,0 +1,260 @@
+"""Our estimator: as much effort as the decision needs, and a stated probability of being wrong.
+
+Stages, each tried only where the one before leaves the request too close to the threshold: a conversation seen before
+(which settles by itself), a small sample of the text, all of the text, a local tokenizer. Each has a margin of its own,
+calibrated from its own errors; the last one decides. What is learned is kept per serving model, bounded in number.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from extproc.routing.estimators import ALL_MODELS, EmaEstimator, LearnedRatio
+from extproc.routing.exact import Counted, Counter, counted
+from extproc.routing.features import SAMPLE_CHARS, Array, sample_features
+from extproc.routing.learned import EstimatorState
+from extproc.routing.memory import Bookmark, ConversationMemory, Recall, worth_observing
+from extproc.routing.model import Judgement
+from extproc.routing.request import Request
+from extproc.routing.served import Promise, Served
+from extproc.routing.state import absorb, snapshot
+from extproc.routing.values import MAX_BYTES_PER_TOKEN, Category, Estimate, RequestFacts, Stage, Usage
+
+MAX_MODELS = 16
+"""Bound on models learned apart, at about 0.5 MiB each; past it they share one."""
+_TELLING_BYTES = 512
+"""Errors on shorter prompts are the template's; no threshold lies there, so they would only dilute the others."""
+_RECOUNT_SPREAD = 0.003
+"""Of what was counted before: ids, dates and white space at seams are rendered a little differently each time."""
+_MOSTLY_NEW = 0.5
+"""Share of a prompt from which on what memory does not cover is better estimated with all the rest of it."""
+_INCREDIBLE = 6.0
+"""A count further than so many deviations from the estimate is not remembered: it would speak for a conversation."""
+_TEMPLATE_TOKENS = 512
+"""More than templates set around a message or a tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnytimeRules:
+    """How the estimator learns."""
+
+    promise: Promise = field(default_factory=Promise)
+    """What is promised of its decisions."""
+    warm_up_samples: int = 50
+    """Answers before decisions count as calibrated; until then margins are wide."""
+    learning_samples: int = 2000
+    """Answers until which every one is wanted; afterwards a sampled share suffices."""
+
+
+class Lesson(NamedTuple):
+    """What is kept of a request until its answer comes."""
+
+    sample: Array
+    text: Array
+    category: Category
+    remembered: Judgement | None
+    """What memory made of it."""
+    bookmark: Bookmark | None
+    counted: Counted | None
+    """What a local tokenizer counted, if it was asked."""
+
+
+class AnytimeEstimator:
+    """Owns what was learned of every serving model. One per process, not thread-safe."""
+
+    def __init__(
+        self,
+        rules: AnytimeRules | None = None,
+        memory: ConversationMemory | None = None,
+        counter: Counter | None = None,
+    ) -> None:
+        """A cold estimator.
+
+        Args:
+            rules: what is promised, and how it learns.
+            memory: of conversations; None for none.
+            counter: a local tokenizer, which has the last word; None for none.
+        """
+        self._rules = rules or AnytimeRules()
+        self._memory = memory
+        self._counter = counter
+        self._published = EmaEstimator()
+        self._by_model = {ALL_MODELS: self._stranger()}
+
+    def estimate(self, request: Request, room_tokens: int) -> Estimate:
+        """Judge a prompt with the least effort that settles it."""
+        facts = request.facts
+        served = self._served(facts.model)
+        log_room = math.log(max(1, room_tokens))
+        recall = self._recall(request)
+        if recall is not None:
+            stage, judgement = Stage.MEMORY, _continued(served, recall)
+            settled = served.settles(stage, judgement.position(log_room))
+        else:
+            stage, judgement = Stage.SAMPLE, _widened(served, facts, served.model.judge(request.sample().shares, facts))
+            settled = served.settles(stage, judgement.position(log_room))
+            if not settled:
+                stage, judgement = Stage.TEXT, served.model.judge(request.text().shares, facts)
+                settled = served.settles(stage, judgement.position(log_room))
+        if not settled and (count := self._count(request)) is not None:
+            stage, judgement = Stage.EXACT, served.framing.judge(count)
+            served.settles(stage, judgement.position(log_room))
+        return self._estimate(served, stage, judgement, log_room)
+
+    def lesson(self, request: Request, estimate: Estimate) -> object:  # noqa: ARG002 - every stage is taught
+        """Features of the sample and of all text, and what memory needs."""
+        note, memory = _note(request), self._memory
+        recall = note.recall
+        return Lesson(
+            request.sample().shares,
+            request.text().shares,
+            request.category(),
+            None if recall is None else _continued(self._served(request.facts.model), recall),
+            None if memory is None else memory.bookmark(request),
+            note.counted,
+        )
+
+    def learn(self, facts: RequestFacts, lesson: object, usage: Usage) -> bool:
+        """Take in one answer, unless its tokens have another relation to the request's bytes than those of others.
+
+        Left out: several prompts in one request, whose usage is a sum; prompts with media, and all that
+        `RequestFacts.teaches` excludes; counts above one token a byte or below what text has, which are false.
+        """
+        assert isinstance(lesson, Lesson)
+        self._published.learn(facts, lesson.category, usage)
+        if facts.prompt_count != 1 or usage.multimodal_tokens or not _possible(facts, usage):
+            return False
+        served = self._served_to_teach(facts.model)
+        whole = served.model.judge(lesson.text, facts)
+        self._remember(lesson.bookmark, usage, whole)
+        if facts.teaches and _teach(served, facts, lesson, whole, usage.prompt_tokens) and self._memory is not None:
+            self._memory.clear()
+        return facts.teaches
+
+    def learning(self, request: Request) -> bool:
+        """While the model is new or has changed; later for the sake of memory, where a conversation will go on."""
+        served = self._served(request.facts.model)
+        if served.model.samples < max(self._rules.learning_samples, served.wanted):
+            return True
+        return self._memory is not None and request.note is not None and worth_observing(request, _note(request).recall)
+
+    def ratios(self) -> list[LearnedRatio]:
+        """Bytes per token by model and category, as the published estimator learns them beside ours."""
+        return self._published.ratios()
+
+    def snapshot(self) -> EstimatorState:
+        """What was learned, as values."""
+        served = [snapshot(model, served) for model, served in self._by_model.items()]
+        return EstimatorState(served, self._published.snapshot().ratios)
+
+    def absorb(self, state: EstimatorState) -> None:
+        """Add what another replica, or this one's predecessor, has learned.
+
+        Raises:
+            StateError: it does not fit; what came before the part that does not fit was taken in.
+        """
+        for served in state.served:
+            absorb(self._served_to_teach(served.model), served)
+        self._published.absorb(state)
+
+    def _recall(self, request: Request) -> Recall | None:
+        """What memory has of a request, unless it is too little to start from."""
+        if self._memory is None:
+            return None
+        recall = self._memory.recall(request)
+        request.note = _Note(recall)
+        little = recall is not None and recall.rest.text_bytes > _MOSTLY_NEW * request.facts.text_bytes
+        return None if little else recall
+
+    def _remember(self, bookmark: Bookmark | None, usage: Usage, whole: Judgement) -> None:
+        """Take a count into memory, unless the estimate says that it is hardly this prompt's."""
+        credible = abs(whole.position(math.log(usage.prompt_tokens))) <= _INCREDIBLE
+        if self._memory is not None and bookmark is not None and credible:
+            self._memory.remember(bookmark, usage)
+
+    def _count(self, request: Request) -> Counted | None:
+        """The local tokenizer's count, which is kept for the lesson."""
+        if self._counter is None or request.prompt is None:
+            return None
+        note = _note(request)
+        note.counted = counted(self._counter, request.prompt)
+        request.note = note
+        return note.counted
+
+    def _estimate(self, served: Served, stage: Stage, judgement: Judgement, log_room: float) -> Estimate:
+        """What a stage that settles a request makes of it."""
+        position, short_at = judgement.position(log_room), served.cuts[stage].short_at
+        longer = served.margins[stage].doubt(position)
+        return Estimate(
+            mean_tokens=round(math.exp(judgement.log_tokens)),
+            conservative_tokens=math.ceil(math.exp(judgement.log_tokens + short_at * judgement.spread)),
+            calibrated=served.model.samples >= self._rules.warm_up_samples,
+            stage=stage,
+            doubt=longer if position >= short_at else 1.0 - longer,
+        )
+
+    def _served(self, model: str) -> Served:
+        return self._by_model.get(model) or self._by_model[ALL_MODELS]
+
+    def _served_to_teach(self, model: str) -> Served:
+        """Room is made only when an answer came back, so a client cannot fill the table with invented models."""
+        if model not in self._by_model:
+            if len(self._by_model) > MAX_MODELS:
+                return self._by_model[ALL_MODELS]
+            self._by_model[model] = self._stranger()
+        return self._by_model[model]
+
+    def _stranger(self) -> Served:
+        return Served(self._rules.promise, exact=self._counter is not None)
+
+
+@dataclass(slots=True)
+class _Note:
+    """What was found out about a request, kept with it while it is decided."""
+
+    recall: Recall | None = None
+    counted: Counted | None = None
+
+
+def _note(request: Request) -> _Note:
+    return request.note if isinstance(request.note, _Note) else _Note()
+
+
+def _teach(served: Served, facts: RequestFacts, lesson: Lesson, whole: Judgement, prompt_tokens: int) -> bool:
+    """Hold each stage against the truth before any of them learns from it; whether this raised an alarm."""
+    alarmed = False
+    if lesson.remembered is not None:
+        served.observe(Stage.MEMORY, lesson.remembered, prompt_tokens)
+    if lesson.counted is not None:
+        served.observe(Stage.EXACT, served.framing.judge(lesson.counted), prompt_tokens)
+        served.framing.learn(lesson.counted, prompt_tokens)
+    if facts.text_bytes >= _TELLING_BYTES:
+        sampled = _widened(served, facts, served.model.judge(lesson.sample, facts))
+        served.observe(Stage.SAMPLE, sampled, prompt_tokens)
+        served.compare(sampled, whole)
+        alarmed = served.watch(served.observe(Stage.TEXT, whole, prompt_tokens))
+    served.model.learn(lesson.text, facts, prompt_tokens)
+    return alarmed
+
+
+def _possible(facts: RequestFacts, usage: Usage) -> bool:
+    """At most one token a byte, beside what the template adds; at least what the densest text has."""
+    most = facts.text_bytes + facts.structure_bytes + facts.escape_bytes + _TEMPLATE_TOKENS * (1 + facts.message_count)
+    return facts.text_bytes / MAX_BYTES_PER_TOKEN <= usage.prompt_tokens <= most + _TEMPLATE_TOKENS * facts.tool_count
+
+
+def _widened(served: Served, facts: RequestFacts, judgement: Judgement) -> Judgement:
+    """A sample of a longer text says less than all of it."""
+    if facts.text_bytes <= SAMPLE_CHARS:
+        return judgement
+    return Judgement(judgement.log_tokens, math.sqrt(judgement.spread**2 + served.sampling_variance))
+
+
+def _continued(served: Served, recall: Recall) -> Judgement:
+    """What was counted before, and an estimate of the rest."""
+    rest = recall.rest
+    judgement = served.model.judge_rest(sample_features(rest.pieces, rest.structures).shares, rest)
+    tokens = math.exp(judgement.log_tokens)
+    total = recall.known_tokens + tokens
+    spread = math.hypot(tokens * judgement.spread, _RECOUNT_SPREAD * recall.known_tokens) / total
+    return Judgement(math.log(total), spread)

@@ -1,0 +1,126 @@
+"""All that is learned of one serving model: its prompts, the margins of each stage, whether it has changed.
+
+Knows stages and their errors; must not know requests' text, nor how many models there are.
+"""
+
+import math
+from dataclasses import dataclass
+
+from extproc.routing.drift import Vigil
+from extproc.routing.exact import Framing
+from extproc.routing.margins import Margin
+from extproc.routing.model import Judgement, PromptModel
+from extproc.routing.values import Stage
+
+_REFRESH = 64
+"""Estimates after which the cuts are computed anew."""
+_SINGLE_RISK = 50.0
+"""No single request goes short at more than so many times the promised share, however few are at risk."""
+_EVEN = 0.5
+"""From this promise on nothing is held back: the estimate itself decides."""
+_NOTICED = 0.01
+"""How fast the scatter between a sample and the whole text is followed."""
+_SCATTER_MAX = 0.1
+_RELEARN = 300
+"""Answers that are all wanted after an alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What is promised, and how much effort that is worth."""
+
+    share: float = 0.001
+    """Acceptable share of requests that are sent short and do not fit."""
+    escalation_risk: float = 0.07
+    """How likely a stage may be wrong about a request for it to be settled there rather than looked at more closely."""
+
+
+@dataclass(slots=True)
+class Cut:
+    """Positions of the room, in deviations from the estimate, at which a stage settles a request."""
+
+    short_at: float
+    long_at: float
+
+
+_SHARES = {Stage.MEMORY: 0.2, Stage.SAMPLE: 0.3, Stage.TEXT: 0.5}
+_SHARES_WITH_EXACT = {Stage.MEMORY: 0.2, Stage.SAMPLE: 0.3, Stage.TEXT: 0.2, Stage.EXACT: 0.3}
+"""How much of the promise each stage may use up."""
+
+
+class Served:
+    """One serving model. Not thread-safe."""
+
+    def __init__(self, promise: Promise, *, exact: bool = False) -> None:
+        """A stranger.
+
+        Args:
+            promise: what is promised of decisions.
+            exact: a local tokenizer has the last word, so that features of all text have not.
+        """
+        self.model = PromptModel()
+        self.framing = Framing()
+        """What the template adds to an exact count."""
+        self.sampling_variance = 0.06**2
+        """Of the logarithm: what an estimate by a sample has beside one by the whole text."""
+        self.vigil = Vigil()
+        self.wanted = 0
+        """The number of answers until which each of them is wanted."""
+        self._promise = promise
+        self._exact = exact
+        self._shares = _SHARES_WITH_EXACT if exact else _SHARES
+        self.margins = {stage: Margin() for stage in self._shares}
+        self.cuts = {stage: Cut(0.0, 0.0) for stage in self._shares}
+        self._until_refresh = 0
+        self.refresh()
+
+    def settles(self, stage: Stage, position: float) -> bool:
+        """Count where a request's room lies, and say whether this stage settles it."""
+        self.margins[stage].place(position)
+        self._until_refresh -= 1
+        if self._until_refresh < 0:
+            self.refresh()
+        cut = self.cuts[stage]
+        return position >= cut.short_at or position <= cut.long_at
+
+    def observe(self, stage: Stage, judgement: Judgement, prompt_tokens: int) -> float:
+        """Hold the truth against what a stage makes of a prompt: the error in stated deviations."""
+        error = judgement.position(math.log(prompt_tokens))
+        if not self.model.doubt:
+            self.margins[stage].observe(error)
+        return error
+
+    def compare(self, sampled: Judgement, whole: Judgement) -> None:
+        """Learn how far a sample leads astray."""
+        distance = min(_SCATTER_MAX, (sampled.log_tokens - whole.log_tokens) ** 2)
+        self.sampling_variance += _NOTICED * (distance - self.sampling_variance)
+
+    def watch(self, error: float) -> bool:
+        """Widen and relearn where errors are no longer what was stated. Not while in doubt: then they say little."""
+        if self.model.doubt or not self.vigil.observe(error):
+            return False
+        self.model.distrust()
+        self.wanted = self.model.samples + _RELEARN
+        for margin in self.margins.values():
+            margin.forget()
+        self.framing = Framing()
+        self.refresh()
+        return True
+
+    def refresh(self) -> None:
+        """Cuts by what was seen so far."""
+        self._until_refresh = _REFRESH
+        for margin in self.margins.values():
+            margin.refresh()
+        requests = 1.0 + sum(sum(self.margins[stage].positions) for stage in (Stage.MEMORY, Stage.SAMPLE))
+        for stage, part in self._shares.items():
+            self.cuts[stage] = self._cut(stage, part * self._promise.share, requests)
+
+    def _cut(self, stage: Stage, share: float, requests: float) -> Cut:
+        margin, promise = self.margins[stage], self._promise
+        safe = 0.0
+        if promise.share < _EVEN:
+            safe = max(0.0, margin.above(_SINGLE_RISK * promise.share), margin.within(share, requests))
+        if stage is Stage.SAMPLE or (self._exact and stage is not Stage.EXACT):
+            return Cut(max(safe, margin.above(promise.escalation_risk)), margin.below(promise.escalation_risk))
+        return Cut(safe, safe)

@@ -1,0 +1,180 @@
+"""What was learned, as values that can be written, read again and added up; knows no file.
+
+Written as MessagePack behind a line that names the format and a checksum. Reading never trusts: another version, a
+flipped bit, an array of another shape or a number that is none raise `StateError`, and the caller starts cold.
+Conversation memory is not part of it: its hashes are keyed for one process.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from extproc.errors import DualpoolError
+from extproc.routing import exact
+from extproc.routing.exemplars import CAPACITY
+from extproc.routing.features import COUNT, Array
+from extproc.routing.learned import EstimatorState, ExemplarsState, RidgeState, ServedState
+from extproc.routing.linear import TERMS
+from extproc.routing.margins import PRIOR_ERRORS
+from extproc.routing.outputs import OutputState
+from extproc.routing.ridge import Ridge
+from extproc.routing.served import Served
+
+VERSION = 1
+"""Of the format. Features, their order and the prior's weights are part of it: change it when they change."""
+_MAGIC = b"dualpool state "
+_DIGEST_BYTES = 16
+STATE_MAX_BYTES = 64 * 2**20
+"""Bound on what is read; a full state has 4 MiB."""
+
+
+class StateError(DualpoolError):
+    """A state that cannot be used: of another version, cut short, or altered."""
+
+
+class RouterState(msgspec.Struct, frozen=True):
+    """All that a router has learned."""
+
+    estimator: EstimatorState = EstimatorState()
+    outputs: OutputState = OutputState()
+    """Of answers whose length nobody limits."""
+
+
+def encode(state: RouterState) -> bytes:
+    """A state as bytes that `decode` takes."""
+    body = _ENCODER.encode(state)
+    return _head(body) + body
+
+
+def decode(raw: bytes) -> RouterState:
+    """A state from bytes.
+
+    Raises:
+        StateError: they are no state of this version, or not what was written.
+    """
+    if not raw.startswith(_MAGIC) or len(raw) > STATE_MAX_BYTES:
+        raise StateError("it is not a state of dualpool")
+    head, _, body = raw.partition(b"\n")
+    if not head.startswith(_MAGIC + b"%d " % VERSION):
+        raise StateError(f"it is of another version; this one reads version {VERSION}")
+    if head + b"\n" != _head(body):
+        raise StateError("it is damaged: its checksum does not match")
+    try:
+        return _DECODER.decode(body)
+    except msgspec.MsgspecError as error:
+        raise StateError("it is damaged: its parts are not what they should be") from error
+
+
+def snapshot(model: str, served: Served) -> ServedState:
+    """What was learned of a serving model."""
+    exemplars, used = served.model.exemplars, served.model.exemplars.by_age()
+    return ServedState(
+        model=model,
+        samples=served.model.samples,
+        doubt=served.model.doubt,
+        sampling_variance=served.sampling_variance,
+        wanted=served.wanted,
+        alarms=served.vigil.alarms,
+        linear=_ridge_state(served.model.linear.ridge),
+        exemplars=ExemplarsState(
+            places=_pack(exemplars.places[used]),
+            rows=_pack(exemplars.rows[used]),
+            learned=_pack(np.stack((exemplars.samples, exemplars.log_ratios, exemplars.scatters), axis=1)[used]),
+        ),
+        framing=_ridge_state(served.framing.ridge),
+        framing_variances=(served.framing.variances[0], served.framing.variances[1]),
+        errors={stage: _pack(margin.errors) for stage, margin in served.margins.items()},
+    )
+
+
+def absorb(served: Served, state: ServedState) -> None:
+    """Add what another replica has learned of a serving model; a cold one thereby becomes that replica's like.
+
+    The same answers must not be added twice: they would count twice.
+
+    Raises:
+        StateError: its arrays do not fit; nothing was changed then.
+    """
+    parts = _Parts(state)
+    model, mine = served.model, served.model.samples
+    weight = state.samples / max(1, mine + state.samples)
+    served.sampling_variance += weight * (state.sampling_variance - served.sampling_variance)
+    for kind, variance in enumerate(state.framing_variances):
+        served.framing.variances[kind] += weight * (variance - served.framing.variances[kind])
+    parts.add_to(served)
+    model.linear.update()
+    model.relate()
+    model.samples += state.samples
+    model.doubt = min(model.doubt, state.doubt) if mine else state.doubt
+    served.wanted = max(served.wanted + state.samples, mine + state.wanted)
+    served.vigil.alarms += state.alarms
+    served.refresh()
+
+
+class _Parts:
+    """The arrays of a state, checked all at once before any of them is used."""
+
+    def __init__(self, state: ServedState) -> None:
+        self._linear = _unpack_ridge(state.linear, TERMS)
+        self._framing = _unpack_ridge(state.framing, exact.TERMS)
+        self._places = _unpack(state.exemplars.places, COUNT)
+        self._rows = _unpack(state.exemplars.rows, TERMS)
+        self._learned = _unpack(state.exemplars.learned, 3)
+        self._errors = {stage: _unpack(raw, len(PRIOR_ERRORS)) for stage, raw in state.errors.items()}
+        lengths = {len(self._places), len(self._rows), len(self._learned)}
+        if len(lengths) != 1 or max(lengths) > CAPACITY or (self._learned[:, (0, 2)] < 0).any():
+            raise StateError("it is damaged: its exemplars do not fit together")
+
+    def add_to(self, served: Served) -> None:
+        """Statistics add; exemplars join those near them."""
+        _add_ridge(served.model.linear.ridge, self._linear)
+        _add_ridge(served.framing.ridge, self._framing)
+        for place, row, learned in zip(self._places, self._rows, self._learned.tolist(), strict=True):
+            served.model.exemplars.absorb(place.astype(np.float32), row, tuple(learned))
+        for stage, errors in self._errors.items():
+            if stage in served.margins:
+                margin = served.margins[stage]
+                margin.errors = np.maximum(0.0, margin.errors + errors[0] - PRIOR_ERRORS)
+
+
+def _ridge_state(ridge: Ridge) -> RidgeState:
+    return RidgeState(_pack(ridge.information), _pack(ridge.moment))
+
+
+def _unpack_ridge(state: RidgeState, terms: int) -> tuple[Array, Array]:
+    information, moment = _unpack(state.information, terms), _unpack(state.moment, terms)
+    if information.shape != (terms, terms) or len(moment) != 1 or (np.diag(information) < 0).any():
+        raise StateError("it is damaged: its statistics do not fit together")
+    return information, moment[0]
+
+
+def _add_ridge(ridge: Ridge, statistics: tuple[Array, Array]) -> None:
+    ridge.information = ridge.information + statistics[0]
+    ridge.moment = ridge.moment + statistics[1]
+    ridge.solve()
+
+
+def _pack(array: npt.NDArray[Any]) -> bytes:
+    return array.astype("<f4").tobytes()
+
+
+def _unpack(raw: bytes, columns: int) -> Array:
+    """Rows of so many finite numbers."""
+    if len(raw) % (4 * columns):
+        raise StateError("it is damaged: an array is of another shape")
+    array = np.frombuffer(raw, "<f4").astype(np.float64).reshape(-1, columns)
+    if not np.isfinite(array).all():
+        raise StateError("it is damaged: an array holds what is no number")
+    return array
+
+
+def _head(body: bytes) -> bytes:
+    digest = hashlib.blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
+    return _MAGIC + f"{VERSION} {digest}\n".encode()
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(RouterState)
