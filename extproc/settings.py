@@ -56,27 +56,46 @@ class Settings(BaseModel):
     """Where Prometheus scrapes `/metrics`; empty turns it off."""
     threshold_tokens: PositiveInt = 8192
     """The largest budget (prompt + output) the short pool takes; at most the short pool's `max_model_len`."""
-    undeclared_output: PositiveInt | Literal["long"] = "long"
-    """Output reserved where a chat names no limit: tokens, or `long` to send such requests to the long pool."""
+    estimator: Literal["anytime", "ema", "fixed"] = "anytime"
+    """What turns bytes into tokens: `anytime` keeps `promise`; `ema` is the published method, one ratio for each model
+    and category; `fixed` takes 4 bytes a token, learns nothing and has no margin."""
+    promise: Annotated[float, Field(gt=0.0, le=0.5)] = 0.001
+    """Acceptable share of requests that are sent short and do not fit. Smaller is safer, and sends more that fits
+    long. Of `ema` and `fixed` only learned outputs keep it."""
+    undeclared_output: PositiveInt | Literal["long", "learned"] = "learned"
+    """Output reserved where a chat names no limit: `learned` from answers, so that at most `promise` of them take more
+    (until enough is learned such requests go long); tokens; or `long` to send them to the long pool always."""
+    conversation_memory: Annotated[int, Field(ge=0)] = 16_384
+    """Prompts remembered, as keyed hashes and counts, so that a conversation's next turn starts from the last count;
+    about 0.3 KB each. 0 turns it off. Only `anytime` remembers."""
+    tokenizer_json: str = ""
+    """Path of the served model's `tokenizer.json`, with which `anytime` counts what is too close to call; needs
+    `pip install 'dualpool[exact]'`. Empty counts nothing exactly."""
+    state_file: str = ""
+    """Where what was learned is kept over a restart, one file for each process; empty keeps it in memory alone."""
+    state_save_s: Annotated[float, Field(gt=0.0)] = 60.0
+    """How often the state file is written; it is once more after the last exchange."""
+    learning_samples: Annotated[int, Field(ge=0)] = 2000
+    """Answers per model (with `ema`, per model and category) until which every answer is read."""
+    warm_up_samples: PositiveInt = 50
+    """Answers per model (with `ema`, per model and category) until which decisions count as cold: `anytime` takes wider
+    margins, `ema` sends what is not certainly short long."""
     observe_share: Share = 0.02
-    """Share of answers that is read for usage once a category is learned."""
-    learning_samples: Annotated[int, Field(ge=0)] = 100
-    """Answers per model and category until which every answer is read."""
+    """Share of answers that is read for usage once that is learned, where the decision was certain; ten times as many
+    of those that an estimate decided."""
     max_observed: PositiveInt = 256
     """Answers read at the same time; each holds a gRPC stream while the model writes."""
     streams_carry_usage: bool = False
     """Whether vLLM runs with --enable-force-include-usage, so that streams carry usage unasked and can be learned
     from."""
-    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.98
-    """Weight of the past in the learned bytes per token."""
-    margin_deviations: Annotated[float, Field(ge=0.0)] = 2.0
-    """How many mean absolute deviations the ratio used for routing lies below the learned one."""
-    warm_up_samples: PositiveInt = 10
-    """Answers before a learned ratio is trusted; until then what is not certainly short goes long."""
     template_tokens: Annotated[int, Field(ge=0)] = 512
     """At most this many tokens are added around the messages by the model's chat template."""
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.98
+    """Weight of the past in the bytes per token that `ema` learns."""
+    margin_deviations: Annotated[float, Field(ge=0.0)] = 2.0
+    """How many mean absolute deviations the ratio that `ema` routes by lies below the learned one."""
     explain_headers: bool = False
-    """Set budget, reason, provenance and category headers beside the pool header."""
+    """Set budget, reason, provenance, stage, doubt and category headers beside the pool header."""
     drain_s: Annotated[float, Field(ge=0.0)] = 10.0
     """After SIGTERM: how long exchanges in flight may take to finish."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from extproc.routing.request import Request
 from extproc.routing.router import Router
 from extproc.routing.values import Reason
 from extproc.server.app import build_router
@@ -59,7 +60,7 @@ def _exported(telemetry: Telemetry, ledger: Ledger, router: Router) -> set[str]:
     from extproc.routing.values import Misroute, RequestFacts, Usage
 
     facts = RequestFacts(text_bytes=20_000, total_text_bytes=20_000, output_tokens=16)
-    decision = router.route(facts, draw=0.0)
+    decision = router.route(Request(facts), draw=0.0)
     correction = router.complete(decision, Usage(5000))
     assert correction is not None
     assert correction.misroute is Misroute.OVER

@@ -12,6 +12,7 @@ from extproc.cli.envoy_config import envoy_config
 from extproc.cli.evaluate import evaluate
 from extproc.cli.mock_vllm import mock_vllm
 from extproc.cli.serve import serve
+from extproc.cli.state import state
 from extproc.errors import DualpoolError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command(short_help="Serve a stand-in for vLLM that needs no GPU.")(mock_vllm
 app.command(short_help="See it all at work on loopback, with traffic.")(demo)
 app.command(short_help="Measure what the service costs on this machine.")(bench)
 app.command(short_help="Judge estimators on requests whose true length is known.")(evaluate)
+app.add_typer(state, name="state", short_help="Look at what services have learned, or add it up.")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback shape

@@ -64,6 +64,14 @@ def evaluate(  # noqa: PLR0917 - typer passes every option by name
         str | None,
         typer.Option(metavar="CATEGORY", help="Requests of this category come only in the second half of the stream."),
     ] = None,
+    hold_out: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of rows whose answers are never read: what is reported of them was not learned from them.",
+        ),
+    ] = 0.0,
     poison: Annotated[float, typer.Option(min=0, max=1, help="Share of answers that state false prompt tokens.")] = 0.0,
     poison_kind: Annotated[
         Literal["mixed", "random", "hostile"],
@@ -101,7 +109,7 @@ def evaluate(  # noqa: PLR0917 - typer passes every option by name
 ) -> None:
     """Judge estimators on requests whose true prompt tokens are known, through the code that routes in the service.
 
-    Requests are drawn from a file, by a trace's lengths if one is given; answers come back 64 requests later, and the
+    Requests are drawn from a file, by a trace's lengths if one is given; answers come back 16 requests later, and the
     service's rules say which of them are read. Every decision is judged by the truth, cold start included: under means
     sent short and does not fit, over means sent long and would fit.
 
@@ -130,6 +138,7 @@ def evaluate(  # noqa: PLR0917 - typer passes every option by name
         tokenizer_json=tokenizer_json,
         swap_tokenizer_at=swap_tokenizer_at,
         held_back=hold_back,
+        held_out_share=hold_out,
         answers=AnswerRules(poison, Poison(poison_kind)),
         observe_share=observe_share,
         memory=memory,

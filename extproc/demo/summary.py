@@ -12,8 +12,9 @@ from typing import Any
 
 from extproc.demo.outcome import Outcome
 from extproc.demo.scrape import Learned
+from extproc.routing.estimators import teaches_ratio
 from extproc.routing.request import read_request
-from extproc.routing.values import Misroute, Pool
+from extproc.routing.values import Category, Misroute, Pool
 
 SETTLED_SAMPLES = 200
 """Samples after which a learned ratio is held against the truth."""
@@ -94,15 +95,15 @@ class Tally:
         if way is not None:
             self.misrouted[way, outcome.ask.kind, outcome.verdict.provenance] += 1
         category = outcome.verdict.category
-        if (
-            category
-            and outcome.has_usage
-            and prompt_tokens
-            and read_request(outcome.ask.path, outcome.ask.body).facts.teaches
-        ):
+        if category and outcome.has_usage and prompt_tokens and _teaches(outcome):
             ratios = self.true_ratios.setdefault(category, Ratios())
             ratios.requests += 1
             ratios.bytes_per_token_sum += outcome.ask.text_bytes / prompt_tokens
+
+
+def _teaches(outcome: Outcome) -> bool:
+    facts = read_request(outcome.ask.path, outcome.ask.body).facts
+    return teaches_ratio(facts, Category(outcome.verdict.category))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,11 @@ def _estimator(report: EstimatorReport) -> dict[str, Any]:
         "promised_under": report.promised_under,
         "margin_deviations": report.margin_deviations,
         "settled_by": found.settled_by,
-        "error": _error(found.error),
+        "error": _error(found.error) | {"by_stage": found.error_by_stage},
         "cost_us": _cost(found.cost) | {"by_stage": {name: _cost(cost) for name, cost in found.cost_by_stage.items()}},
         "by_category": found.by_category,
         "first_sight": msgspec.structs.asdict(found.first_sight) | {"error": _error(found.first_sight_error)},
+        "held_out": msgspec.structs.asdict(found.held_out) | {"error": _error(found.held_out_error)},
         "observed_share": found.observed_share,
         "over_time": found.over_time,
     }

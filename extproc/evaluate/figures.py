@@ -45,8 +45,8 @@ class Cost(msgspec.Struct, frozen=True):
     """Time that routing took, in microseconds, reading the body not included."""
 
     count: float
-    p50: float | None = None
-    p99: float | None = None
+    p50: float
+    p99: float
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -78,12 +78,16 @@ class Figures(msgspec.Struct, frozen=True):
     settled_by: dict[str, float]
     """Share of all requests by the stage that settled them."""
     error: Errors
+    error_by_stage: dict[str, Errors]
     cost: Cost
     cost_by_stage: dict[str, Cost]
     by_category: dict[str, CategoryFigures]
     first_sight: Shares
     """Of requests whose row had not come before, so that nothing about it can have been memorised."""
     first_sight_error: Errors
+    held_out: Shares
+    """Of requests whose rows' answers are never read: the clean proof, since they come as others do, at all times."""
+    held_out_error: Errors
     observed_share: float
     """Of the answers, how many were read."""
     over_time: list[Moment]
@@ -93,17 +97,22 @@ class Figures(msgspec.Struct, frozen=True):
 
 def figures(records: Sequence[Record]) -> Figures:
     """The figures of one run, from all its requests in order."""
+    by_stage = _grouped(records, lambda record: record.stage.value)
     first = [record for record in records if record.first_sight]
+    held_out = [record for record in records if record.held_out]
     errors = _errors_of(records)
     return Figures(
         shares=shares(records),
         settled_by={stage.value: _settled_by(records, stage) for stage in Stage},
         error=error_figures(errors),
+        error_by_stage={stage: error_figures(known) for stage, found in by_stage if (known := _errors_of(found))},
         cost=_cost(records),
-        cost_by_stage={stage: _cost(found) for stage, found in _grouped(records, lambda record: record.stage.value)},
+        cost_by_stage={stage: _cost(found) for stage, found in by_stage},
         by_category={name: _category(found) for name, found in _grouped(records, lambda record: record.category)},
         first_sight=shares(first),
         first_sight_error=error_figures(_errors_of(first)),
+        held_out=shares(held_out),
+        held_out_error=error_figures(_errors_of(held_out)),
         observed_share=share_of(records, lambda record: record.observed),
         over_time=_over_time(records),
         error_quantiles=_quantiles(errors),
@@ -160,8 +169,6 @@ def _errors_of(records: Iterable[Record]) -> list[float]:
 
 
 def _cost(records: Sequence[Record]) -> Cost:
-    if not records:
-        return Cost(0)
     costs_ns = sorted(record.cost_ns for record in records)
     return Cost(len(records), percentile(costs_ns, 0.50) / 1000, percentile(costs_ns, 0.99) / 1000)
 

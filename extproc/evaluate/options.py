@@ -60,13 +60,16 @@ class EvaluateOptions:
     tokenizer_json: Path | None = None
     swap_tokenizer_at: float | None = None
     held_back: str | None = None
+    """A category that comes only in the second half of the stream."""
+    held_out_share: float = 0.0
+    """Of the rows, how many no answer is ever read about."""
     answers: AnswerRules = field(default_factory=AnswerRules)
     observe_share: float | None = None
     """None leaves the service's default."""
     memory: bool | None = None
     """None: for sessions, not for requests, whose rows repeat."""
     ema: EmaRules = field(default_factory=EmaRules)
-    in_flight: int = 64
+    in_flight: int = 16
     """An answer comes back when so many later requests have been routed."""
     jobs: int | None = None
     """Processes; None for one a core."""

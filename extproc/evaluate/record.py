@@ -25,5 +25,7 @@ class Record(NamedTuple):
     """Whether its row had not come before in this run."""
     total_tokens: int
     """True prompt and output."""
+    held_out: bool = False
+    """Whether no answer about its row is ever read in this run."""
     answers_before: int = 0
     """Answers read by the time it was routed, of requests routed since something changed in the stream."""

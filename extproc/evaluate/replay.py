@@ -24,8 +24,8 @@ from extproc.routing.request import Request
 from extproc.routing.router import Router
 from extproc.routing.values import Decision, Misroute, Stage, Usage
 
-ESTIMATED = frozenset({Stage.MEMORY, Stage.SAMPLE, Stage.TEXT, Stage.EXACT})
-"""Stages in which an estimate decided."""
+_UNESTIMATED = frozenset({Stage.NONE, Stage.BOUNDS})
+"""Stages in which no estimate decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ReplayRules:
 
     tokenizer: Tokenizer
     threshold_tokens: int
-    in_flight: int = 64
+    in_flight: int = 16
     """An answer comes back when so many later requests have been routed."""
     answers: AnswerRules = field(default_factory=AnswerRules)
     change_at: int | None = None
@@ -43,6 +43,8 @@ class ReplayRules:
     """What changes then: the other tokenizer's counts are the truth."""
     told: bool = False
     """Whether requests name their true category."""
+    held_out: frozenset[int] = frozenset()
+    """Rows whose answers are never read, so that nothing about them can be learned."""
 
     def changed(self, index: int) -> bool:
         """Whether the request at this place in the stream comes after the change."""
@@ -92,22 +94,23 @@ class Replay:
         decision = self._router.route(request, draw=arrival.draw)
         cost_ns = clock_ns() - started_ns
         true_tokens = self._rules.tokens(row, index)
-        output_tokens = output_of(decision)
+        output_tokens = decision.facts.output_tokens
         record = Record(
             category=row.category,
             stage=decision.stage,
             cost_ns=cost_ns,
             judged=output_tokens is not None,
             misroute=self._judge(decision, true_tokens, output_tokens),
-            error=error_of(decision, true_tokens) if decision.stage in ESTIMATED else None,
-            observed=decision.observe,
+            error=None if decision.stage in _UNESTIMATED else error_of(decision, true_tokens),
+            observed=self._reads(arrival, decision),
             first_sight=arrival.row not in self._seen,
+            held_out=arrival.row in self._rules.held_out,
             total_tokens=true_tokens + (output_tokens or 0),
             answers_before=self._answers_since_change,
         )
         self._seen.add(arrival.row)
         usage = answer(true_tokens, output_tokens, self._rules.answers, self._random)
-        self._in_flight.append((decision, usage if decision.observe else None, self._rules.changed(index)))
+        self._in_flight.append((decision, usage if record.observed else None, self._rules.changed(index)))
         return record
 
     def _request(self, arrival: Arrival) -> Request:
@@ -119,6 +122,9 @@ class Replay:
         request = Request(facts, read.prompt)
         return ToldRequest(request, self._rows[arrival.row].category) if self._rules.told else request
 
+    def _reads(self, arrival: Arrival, decision: Decision) -> bool:
+        return decision.observe and arrival.row not in self._rules.held_out
+
     def _judge(self, decision: Decision, true_tokens: int, output_tokens: int | None) -> Misroute | None:
         if output_tokens is None:
             return None
@@ -128,13 +134,6 @@ class Replay:
         decision, usage, since_change = self._in_flight.popleft()
         self._router.complete(decision, usage)
         self._answers_since_change += since_change and usage is not None
-
-
-def output_of(decision: Decision) -> int | None:
-    """The largest output of a request: as declared, or as reserved for it; None where nobody names any."""
-    if decision.facts.output_tokens is not None or decision.budget is None:
-        return decision.facts.output_tokens
-    return decision.budget.output_tokens
 
 
 def error_of(decision: Decision, true_tokens: int) -> float | None:

@@ -14,9 +14,8 @@ from extproc.evaluate.options import EvaluateOptions
 from extproc.evaluate.sessionruns import SessionFigures
 from extproc.routing.values import Stage
 
-_PLAIN_WIDTH = 150
+_PLAIN_WIDTH = 170
 """Where the output is no terminal: wide enough to keep every table whole."""
-_STAGES = (Stage.NONE, Stage.BOUNDS, Stage.MEMORY, Stage.SAMPLE, Stage.TEXT, Stage.EXACT)
 
 
 def console(*, to_stderr: bool) -> Console:
@@ -50,12 +49,8 @@ def show(output: Console, evaluation: Evaluation, options: EvaluateOptions) -> N
     """Everything, as tables."""
     if evaluation.estimators:
         output.print(_headline(evaluation, options), soft_wrap=True)
-        output.print(_misroutes(evaluation), _work(evaluation))
-        output.print(
-            "Shares are of all requests, cold start included: mean of the seeds (least–greatest). First sight: requests"
-            " whose row had not come before in the run.\nError: |mean estimate ÷ truth − 1| of the requests that were"
-            " estimated. Routing: time per request, reading the body not included."
-        )
+        output.print(_misroutes(evaluation, holds_out=options.held_out_share > 0), _work(evaluation))
+        output.print(_LEGEND, soft_wrap=True)
     for name, found in evaluation.changes.items():
         output.print(_changes(_TITLES[name], found))
     if evaluation.changes:
@@ -77,39 +72,42 @@ def _headline(evaluation: Evaluation, options: EvaluateOptions) -> str:
     )
 
 
-def _misroutes(evaluation: Evaluation) -> Table:
+def _misroutes(evaluation: Evaluation, *, holds_out: bool) -> Table:
+    unseen = "held out" if holds_out else "first sight"
     table = _table(
-        "Misroutes", "estimator", "misrouted", "under", "promised", "over", "first sight", "under", "observed"
+        "Misroutes", "estimator", "misrouted", "under", "promised", "over", unseen, "under", "over", "observed"
     )
     for name, report in evaluation.estimators.items():
         found, spread = report.figures, report.range
+        apart = found.held_out if holds_out else found.first_sight
         table.add_row(
             _name(name, report),
             _spread(found.shares.misrouted, spread["misrouted"]),
             _spread(found.shares.under, spread["under"]),
             "-" if report.promised_under is None else _percent(report.promised_under),
             _spread(found.shares.over, spread["over"]),
-            _percent(found.first_sight.misrouted),
-            _percent(found.first_sight.under),
+            *map(_percent, (apart.misrouted, apart.under, apart.over)),
             f"{found.observed_share:.1%}",
         )
     return table
 
 
 def _work(evaluation: Evaluation) -> Table:
-    table = _table(
-        "Errors and work", "estimator", "error p50", "p95", "p99", "bias", *(f"by {stage}" for stage in _STAGES),
-        "routing p50", "p99",
-    )  # fmt: skip
+    """Stages that settled nothing anywhere are left out."""
+    reports = evaluation.estimators.values()
+    stages = [stage for stage in Stage if any(report.figures.settled_by[stage] for report in reports)]
+    settled = [f"by {stage}" for stage in stages]
+    columns = ("error p50", "p95", "p99", "bias", *settled, "routing p50", "p99")
+    table = _table("Errors and work", "estimator", *columns)
     for name, report in evaluation.estimators.items():
         found = report.figures
         table.add_row(
             _name(name, report),
             *_error_cells(found.error),
             "-" if found.error.bias is None else f"{found.error.bias:+.1%}",
-            *(f"{found.settled_by[stage]:.1%}" for stage in _STAGES),
-            f"{found.cost.p50 or 0:.0f} µs",
-            f"{found.cost.p99 or 0:.0f} µs",
+            *(f"{found.settled_by[stage]:.1%}" for stage in stages),
+            f"{found.cost.p50:.0f} µs",
+            f"{found.cost.p99:.0f} µs",
         )
     return table
 
@@ -183,3 +181,9 @@ _TITLES = {
     "held_back": "After the category that was held back began",
     "held_back_itself": "That category's own requests",
 }
+_LEGEND = """\
+Shares are of all requests, cold start included: mean of the seeds (least–greatest). First sight: requests whose row had
+not come before in the run, most of them at its cold beginning. Held out: requests whose rows' answers are never read.
+Error: |mean estimate ÷ truth − 1| of the requests that were estimated. Routing: time per request, its
+body read already.\
+"""

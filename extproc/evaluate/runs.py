@@ -112,6 +112,7 @@ class StreamRun:
             change_at=options.change_at,
             swaps_tokenizer=options.swap_tokenizer_at is not None,
             told=self.contender.told,
+            held_out=self._held_out(len(material.rows), options.held_out_share),
         )
         replay = Replay(router, material.rows, material.requests, rules, self._random("answers"))
         return replay.run(self._stream(material), time.perf_counter_ns)
@@ -128,6 +129,10 @@ class StreamRun:
         )
         tokens = [row.tokens(options.tokenizer) for row in material.rows]
         return arrivals(rules, tokens, [row.category for row in material.rows], self._random("stream"))
+
+    def _held_out(self, rows: int, share: float) -> frozenset[int]:
+        """Other rows for each seed."""
+        return frozenset(self._random("held out").sample(range(rows), round(share * rows)))
 
     def _random(self, purpose: str) -> Random:
         return Random(f"{self.seed}/{purpose}")  # noqa: S311 - a simulation

@@ -1,8 +1,9 @@
 """Our estimator: as much effort as the decision needs, and a stated probability of being wrong.
 
 Stages, each tried only where the one before leaves the request too close to the threshold: a conversation seen before
-(which settles by itself), a small sample of the text, all of the text, a local tokenizer. Each has a margin of its own,
-calibrated from its own errors; the last one decides. What is learned is kept per serving model, bounded in number.
+(which settles by itself), the prompt's bytes alone, a small sample of its text, all of it, a local tokenizer. Each has
+a margin of its own, calibrated from its own errors; the last one decides. What is learned is kept per serving model,
+bounded in number.
 """
 
 import math
@@ -12,9 +13,9 @@ from typing import NamedTuple
 from extproc.routing.estimators import ALL_MODELS, EmaEstimator, LearnedRatio
 from extproc.routing.exact import Counted, Counter, counted
 from extproc.routing.features import SAMPLE_CHARS, Array, sample_features
+from extproc.routing.judgement import Judgement
 from extproc.routing.learned import EstimatorState
 from extproc.routing.memory import Bookmark, ConversationMemory, Recall, worth_observing
-from extproc.routing.model import Judgement
 from extproc.routing.request import Request
 from extproc.routing.served import Promise, Served
 from extproc.routing.state import absorb, snapshot
@@ -59,6 +60,18 @@ class Lesson(NamedTuple):
     """What a local tokenizer counted, if it was asked."""
 
 
+class ModelStanding(NamedTuple):
+    """How far one serving model has come, for people to see."""
+
+    model: str
+    samples: int
+    """Answers taken in."""
+    doubt: float
+    """Standard deviation of the logarithm that is added to its estimates: above 0 while it is new, or has changed."""
+    alarms: int
+    """How often its errors have left what was stated for them."""
+
+
 class AnytimeEstimator:
     """Owns what was learned of every serving model. One per process, not thread-safe."""
 
@@ -84,22 +97,27 @@ class AnytimeEstimator:
     def estimate(self, request: Request, room_tokens: int) -> Estimate:
         """Judge a prompt with the least effort that settles it."""
         facts = request.facts
-        served = self._served(facts.model)
-        log_room = math.log(max(1, room_tokens))
-        recall = self._recall(request)
+        served = self._by_model.get(facts.model) or self._by_model[ALL_MODELS]
+        served.count()
+        margins, log_room = served.margins, math.log(max(1, room_tokens))
+        recall = self._recall(request) if self._memory is not None else None
         if recall is not None:
             stage, judgement = Stage.MEMORY, _continued(served, recall)
-            settled = served.settles(stage, judgement.position(log_room))
+            settled = margins[stage].settles(judgement.position(log_room))
         else:
-            stage, judgement = Stage.SAMPLE, _widened(served, facts, served.model.judge(request.sample().shares, facts))
-            settled = served.settles(stage, judgement.position(log_room))
+            stage, judgement = Stage.SIZE, served.density.judge(facts.text_bytes, served.model.doubt)
+            settled = margins[stage].settles(judgement.position(log_room))
+            if not settled:
+                stage = Stage.SAMPLE
+                judgement = _widened(served, facts, served.model.judge(request.sample().shares, facts))
+                settled = margins[stage].settles(judgement.position(log_room))
             if not settled:
                 stage, judgement = Stage.TEXT, served.model.judge(request.text().shares, facts)
-                settled = served.settles(stage, judgement.position(log_room))
+                settled = margins[stage].settles(judgement.position(log_room))
         if not settled and (count := self._count(request)) is not None:
             stage, judgement = Stage.EXACT, served.framing.judge(count)
-            served.settles(stage, judgement.position(log_room))
-        return self._estimate(served, stage, judgement, log_room)
+            margins[stage].settles(judgement.position(log_room))
+        return _estimate(served, stage, judgement, log_room, self._rules.warm_up_samples)
 
     def lesson(self, request: Request, estimate: Estimate) -> object:  # noqa: ARG002 - every stage is taught
         """Features of the sample and of all text, and what memory needs."""
@@ -142,6 +160,24 @@ class AnytimeEstimator:
         """Bytes per token by model and category, as the published estimator learns them beside ours."""
         return self._published.ratios()
 
+    @property
+    def promised_share(self) -> float:
+        """Acceptable share of requests that are sent short and do not fit."""
+        return self._rules.promise.share
+
+    @property
+    def remembered(self) -> int | None:
+        """Prompts in memory; None without one."""
+        return None if self._memory is None else len(self._memory)
+
+    def standing(self) -> list[ModelStanding]:
+        """How far each model has come that was learned from. Works on a copy: metrics are read by another thread."""
+        return [
+            ModelStanding(model, served.model.samples, served.model.doubt, served.vigil.alarms)
+            for model, served in list(self._by_model.items())
+            if served.model.samples
+        ]
+
     def snapshot(self) -> EstimatorState:
         """What was learned, as values."""
         served = [snapshot(model, served) for model, served in self._by_model.items()]
@@ -159,8 +195,7 @@ class AnytimeEstimator:
 
     def _recall(self, request: Request) -> Recall | None:
         """What memory has of a request, unless it is too little to start from."""
-        if self._memory is None:
-            return None
+        assert self._memory is not None
         recall = self._memory.recall(request)
         request.note = _Note(recall)
         little = recall is not None and recall.rest.text_bytes > _MOSTLY_NEW * request.facts.text_bytes
@@ -180,18 +215,6 @@ class AnytimeEstimator:
         note.counted = counted(self._counter, request.prompt)
         request.note = note
         return note.counted
-
-    def _estimate(self, served: Served, stage: Stage, judgement: Judgement, log_room: float) -> Estimate:
-        """What a stage that settles a request makes of it."""
-        position, short_at = judgement.position(log_room), served.cuts[stage].short_at
-        longer = served.margins[stage].doubt(position)
-        return Estimate(
-            mean_tokens=round(math.exp(judgement.log_tokens)),
-            conservative_tokens=math.ceil(math.exp(judgement.log_tokens + short_at * judgement.spread)),
-            calibrated=served.model.samples >= self._rules.warm_up_samples,
-            stage=stage,
-            doubt=longer if position >= short_at else 1.0 - longer,
-        )
 
     def _served(self, model: str) -> Served:
         return self._by_model.get(model) or self._by_model[ALL_MODELS]
@@ -229,12 +252,28 @@ def _teach(served: Served, facts: RequestFacts, lesson: Lesson, whole: Judgement
         served.observe(Stage.EXACT, served.framing.judge(lesson.counted), prompt_tokens)
         served.framing.learn(lesson.counted, prompt_tokens)
     if facts.text_bytes >= _TELLING_BYTES:
+        served.observe(Stage.SIZE, served.density.judge(facts.text_bytes, served.model.doubt), prompt_tokens)
+        served.density.learn(facts.text_bytes, prompt_tokens)
         sampled = _widened(served, facts, served.model.judge(lesson.sample, facts))
         served.observe(Stage.SAMPLE, sampled, prompt_tokens)
         served.compare(sampled, whole)
         alarmed = served.watch(served.observe(Stage.TEXT, whole, prompt_tokens))
     served.model.learn(lesson.text, facts, prompt_tokens)
     return alarmed
+
+
+def _estimate(served: Served, stage: Stage, judgement: Judgement, log_room: float, warm_up_samples: int) -> Estimate:
+    """What the stage that settles a request makes of it."""
+    log_tokens, spread = judgement
+    margin, position = served.margins[stage], (log_room - log_tokens) / spread
+    longer = margin.doubt(position)
+    return Estimate(
+        round(math.exp(log_tokens)),
+        math.ceil(math.exp(log_tokens + margin.short_at * spread)),
+        served.model.samples >= warm_up_samples,
+        stage,
+        longer if position >= margin.short_at else 1.0 - longer,
+    )
 
 
 def _possible(facts: RequestFacts, usage: Usage) -> bool:

@@ -1,16 +1,22 @@
 """Notices that errors are no longer what was promised: a new tokenizer, a new template; knows errors alone.
 
-A one-sided cumulative sum (Page's CUSUM) of outliers, errors beyond three stated deviations. Their usual share is
-learned, slowly, and twice it is allowed for, so that traffic in which some usage is always false raises no alarm for
-ever.
+A one-sided cumulative sum (Page's CUSUM) of outliers, errors beyond three stated deviations, each by its size. What
+they usually come to is learned, quickly at first, and twice that is allowed for: traffic in which some usage is always
+false soon raises no alarm. Chance also bunches outliers the more the more there are, so the alarm is set higher with
+what is usual.
 """
 
 _OUTLIER = 3.0
+"""Stated deviations from which on an error counts, as a multiple of this."""
+_SIZE_MAX = 2.0
+"""However absurd, one outlier counts as two, so that none raises an alarm alone."""
 _ALLOWED = 0.05
-"""Share of outliers that is never an alarm."""
+"""Outliers for each answer that are never an alarm."""
 _SLOWLY = 1.0 / 500.0
 _ALARM = 2.5
-"""Outliers in excess of what is allowed. Where a fifth of all answers are outliers it is reached after about 20."""
+"""Outliers in excess of what is allowed. Two absurd errors within ten answers, or three at the margin, reach it."""
+_BUNCHED = 25.0
+"""Outliers in excess that are no alarm either, for each that is usual of an answer."""
 
 
 class Vigil:
@@ -19,15 +25,18 @@ class Vigil:
     def __init__(self) -> None:
         self.alarms = 0
         """How often errors have left what was stated for them."""
+        self._answers = 0
         self._usual = 0.0
         self._excess = 0.0
 
     def observe(self, error: float) -> bool:
         """Take in an error in deviations that were stated for it; True where that raises an alarm."""
-        outlier = abs(error) > _OUTLIER
-        self._excess = max(0.0, self._excess + outlier - _ALLOWED - 2.0 * self._usual)
-        self._usual += _SLOWLY * (outlier - self._usual)
-        if self._excess < _ALARM:
+        size = min(_SIZE_MAX, abs(error) / _OUTLIER) if abs(error) > _OUTLIER else 0.0
+        self._excess = max(0.0, self._excess + size - _ALLOWED - 2.0 * self._usual)
+        alarming = self._excess >= _ALARM + _BUNCHED * self._usual
+        self._answers += 1
+        self._usual += max(_SLOWLY, 1.0 / self._answers) * (size - self._usual)
+        if not alarming:
             return False
         self._excess = 0.0
         self.alarms += 1

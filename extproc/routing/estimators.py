@@ -151,7 +151,7 @@ class EmaEstimator:
     def learn(self, facts: RequestFacts, lesson: object, usage: Usage) -> bool:
         """Take in one answer, unless the request's bytes do not answer for its tokens."""
         category = Category(str(lesson))
-        if not (facts.teaches and _relates(facts, category)) or usage.prompt_tokens <= 0:
+        if not teaches_ratio(facts, category) or usage.prompt_tokens <= 0:
             return False
         observed = facts.total_text_bytes / usage.prompt_tokens
         if observed > MAX_BYTES_PER_TOKEN:
@@ -162,7 +162,8 @@ class EmaEstimator:
     def learning(self, request: Request) -> bool:
         """Until the ratio of its kind has its share of samples; never of what it would not learn from."""
         facts, category = request.facts, request.category()
-        return _relates(facts, category) and self._ratio(facts.model, category).samples < self._rules.learning_samples
+        samples = self._ratio(facts.model, category).samples
+        return samples < self._rules.learning_samples and teaches_ratio(facts, category)
 
     def ratios(self) -> list[LearnedRatio]:
         """Every learned ratio, oldest first. Works on a copy: metrics are read by another thread."""
@@ -220,9 +221,9 @@ class EmaEstimator:
 _COLD = _Ratio()
 
 
-def _relates(facts: RequestFacts, category: Category) -> bool:
-    """Whether bytes say anything of tokens: a tiny prompt is mostly template, text beside tools is of neither kind."""
-    if facts.total_text_bytes < _LEARNABLE_BYTES * facts.prompt_count:
+def teaches_ratio(facts: RequestFacts, category: Category) -> bool:
+    """Whether a ratio is learned from it: a tiny prompt is mostly template, text beside tools is of neither kind."""
+    if not facts.teaches or facts.total_text_bytes < _LEARNABLE_BYTES * facts.prompt_count:
         return False
     return category is Category.TOOLS or facts.structure_bytes <= NEGLIGIBLE_SHARE * facts.total_text_bytes
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from extproc.routing.model import Judgement
+from extproc.routing.judgement import Judgement
 from extproc.routing.ridge import Ridge
 from extproc.routing.text import Prompt
 

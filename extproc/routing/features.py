@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 SAMPLE_CHARS = 768
 """Characters looked at in a sample, whatever the prompt's size."""
-SAMPLE_STRIPS = 16
+SAMPLE_STRIPS = 12
 """Places they come from, evenly spread: text changes its kind along a prompt (instructions, then a document)."""
 WHOLE_CHARS = 65_536
 """Most characters ever looked at; of a longer text as many, in strips. A prompt near any threshold of 16K is shorter,

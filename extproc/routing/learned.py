@@ -43,6 +43,8 @@ class ServedState(msgspec.Struct, frozen=True):
     samples: Count
     doubt: NotNegative
     sampling_variance: NotNegative
+    log_density: float
+    density_variance: NotNegative
     wanted: Count
     alarms: Count
     linear: RidgeState

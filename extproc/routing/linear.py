@@ -15,9 +15,11 @@ import numpy as np
 from extproc.routing import prior
 from extproc.routing.features import COUNT, Array
 from extproc.routing.ridge import Ridge
+from extproc.routing.values import MAX_BYTES_PER_TOKEN
 
 TERMS = len(prior.WEIGHTS)
 """Byte counts, then structure bytes, one prompt, its messages, its tools."""
+_FRAMING = prior.WEIGHTS[COUNT:]
 _FORGETTING = 0.999
 """An answer weighs half after 700 others."""
 _NOISE = 0.08
@@ -61,20 +63,28 @@ class LinearFit:
 
     def tokens(self, shares: Array, sizes: Sizes, *, prompts: int = 1) -> float:
         """The estimate; at least one. With `prompts` 0, of a piece of a prompt, which the template begins elsewhere."""
-        framing = (
-            self._structure * sizes.structure_bytes
-            + self._intercept * prompts
-            + self._message * sizes.message_count
-            + self._tool * sizes.tool_count
-        )
-        of_text = sizes.text_bytes * float(shares.dot(self._of_shares))
-        return max(1.0, of_text + framing)
+        text_bytes, structure_bytes = sizes.text_bytes, sizes.structure_bytes
+        messages, tools = sizes.message_count, sizes.tool_count
+        of_shares: list[float] = self._of_shares.dot(shares).tolist()
+        by_prior, shift = of_shares
+        structure, prompt, message, tool = _FRAMING
+        by_prior = text_bytes * by_prior + structure * structure_bytes
+        by_prior += prompt * prompts + message * messages + tool * tools
+        structure, prompt, message, tool = self._framing_shift
+        shift = text_bytes * shift + structure * structure_bytes
+        shift += prompt * prompts + message * messages + tool * tools
+        of_prior = max(1.0, text_bytes / MAX_BYTES_PER_TOKEN, by_prior)
+        return max(1.0, _RATIO_MIN * of_prior, of_prior + shift)
 
     def row(self, shares: Array, sizes: Sizes) -> tuple[Array, float]:
-        """φ, the terms of a prompt as shares of the prior's estimate of it; and the logarithm of that estimate."""
+        """φ, the terms of a prompt as shares of the prior's estimate of it; and the logarithm of that estimate.
+
+        The prior knows no text of more than `MAX_BYTES_PER_TOKEN`: its weights are of either sign, and make less than
+        nothing of a run of one character, by which nothing can be divided.
+        """
         framing = (sizes.structure_bytes, 1.0, sizes.message_count, sizes.tool_count)
         counts = np.concatenate((shares * sizes.text_bytes, framing))
-        tokens = max(1.0, float(counts @ self.ridge.prior))
+        tokens = max(1.0, sizes.text_bytes / MAX_BYTES_PER_TOKEN, float(counts @ self.ridge.prior))
         return counts * self.ridge.scale / tokens, math.log(tokens)
 
     def log_ratio(self, rows: Array) -> Array:
@@ -94,7 +104,6 @@ class LinearFit:
 
     def update(self) -> None:
         """Take over the ridge's weights; to be called when it was replaced."""
-        weights = self.ridge.weights
-        self._of_shares = weights[:COUNT]
-        framing: list[float] = weights[COUNT:].tolist()
-        self._structure, self._intercept, self._message, self._tool = framing
+        shift = self.ridge.weights - self.ridge.prior
+        self._of_shares = np.stack((self.ridge.prior[:COUNT], shift[:COUNT]))
+        self._framing_shift: list[float] = shift[COUNT:].tolist()

@@ -54,17 +54,22 @@ class Margin:
         """Histogram of z, the prior included."""
         self.positions = [0.0] * _BINS
         """Histogram of u."""
+        self.short_at = 0.0
+        """From this position on a request goes short."""
+        self.long_at = 0.0
+        """Up to this position a request goes long. Between the two this stage does not settle it."""
         self._tails = _tails(self.errors)
 
-    def place(self, position: float) -> None:
-        """Count where the room of a request lay."""
-        self.positions[_bin(position)] += 1.0
+    def settles(self, position: float) -> bool:
+        """Count where the room of a request lies, and say whether this stage settles it."""
+        self.positions[min(_BINS - 1, max(0, int((position + _REACH) / _WIDTH)))] += 1.0
+        return position >= self.short_at or position <= self.long_at
 
     def observe(self, error: float) -> None:
         """Count an error, in deviations that were stated for it."""
         self.errors *= _ERROR_MEMORY
         self.errors += (1.0 - _ERROR_MEMORY) * PRIOR_ERRORS
-        self.errors[_bin(error)] += 1.0
+        self.errors[min(_BINS - 1, max(0, int((error + _REACH) / _WIDTH)))] += 1.0
 
     def refresh(self) -> None:
         """Tails anew, and the past of the positions discounted."""
@@ -73,7 +78,7 @@ class Margin:
 
     def doubt(self, position: float) -> float:
         """P(z > u): how likely a prompt is longer than the room at this position."""
-        return self._tails[_bin(position)]
+        return self._tails[min(_BINS - 1, max(0, int((position + _REACH) / _WIDTH)))]
 
     def above(self, risk: float) -> float:
         """The least position at which a prompt is longer than its room with at most this probability."""
@@ -101,10 +106,6 @@ def _tails(errors: Array) -> list[float]:
     above = errors[::-1].cumsum()[::-1] - errors / 2
     tails: list[float] = (above / errors.sum()).tolist()
     return tails
-
-
-def _bin(value: float) -> int:
-    return min(_BINS - 1, max(0, int((value + _REACH) / _WIDTH)))
 
 
 _EDGES: list[float] = _LOWER.tolist()

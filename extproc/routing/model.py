@@ -1,13 +1,10 @@
-"""What one serving model makes of prompts: the linear fit, corrected by the nearest exemplar, with its own uncertainty.
-
-Errors are taken as logarithms: they scale with the prompt, and an estimate is never negative. Knows no threshold.
-"""
+"""What one serving model makes of prompts: the linear fit, corrected by the nearest exemplar; knows no threshold."""
 
 import math
-from typing import NamedTuple
 
 from extproc.routing.exemplars import Correction, Exemplars
 from extproc.routing.features import Array
+from extproc.routing.judgement import Judgement
 from extproc.routing.linear import LinearFit, Sizes
 
 _STRANGER = 0.3
@@ -25,17 +22,6 @@ _TEXT_BYTES_MIN = 512
 _NOVEL = 0.25
 """Weight below which text counts as unlike any seen, so that the linear fit's own uncertainty is worth computing."""
 _DOUBT_MIN = 0.01
-
-
-class Judgement(NamedTuple):
-    """An estimate as a distribution: the logarithm of the tokens has this mean and standard deviation."""
-
-    log_tokens: float
-    spread: float
-
-    def position(self, log_tokens: float) -> float:
-        """Where a number of tokens lies, in standard deviations from the mean."""
-        return (log_tokens - self.log_tokens) / self.spread
 
 
 class PromptModel:

@@ -5,6 +5,8 @@ Whoever drives it, a servicer or a test, brings the randomness: it comes in as a
 
 from dataclasses import dataclass
 
+import msgspec
+
 from extproc.routing.budget import BudgetRules, bounds_of, budget_of
 from extproc.routing.estimators import Estimator, LearnedRatio
 from extproc.routing.outputs import OutputModel, OutputState
@@ -26,7 +28,7 @@ from extproc.routing.values import (
     Usage,
 )
 
-_DOUBTFUL = 5.0
+_DOUBTFUL = 10.0
 """Requests that an estimate decided are observed so many times as often as those that are certain: they alone can be
 wrong, so they alone tell how often that happens."""
 _CERTAIN = 0.0
@@ -38,7 +40,7 @@ class ObserveRules:
     """Which answers are read."""
 
     share: float = 0.02
-    """Of the requests whose model is learned already and whose pool is certain; of the others five times as many."""
+    """Of the requests whose model is learned already and whose pool is certain; of the others ten times as many."""
     max_in_flight: int = 256
     """Answers read at the same time. Each holds a gRPC stream for as long as the model writes, up to an hour."""
     streams_carry_usage: bool = False
@@ -180,23 +182,19 @@ class Router:
         self, request: Request, budget: Budget, verdict: Verdict, estimate: Estimate | None, share: float
     ) -> Decision:
         """A decision whose answer is wanted: estimated in any case, since the answer is held against the estimate."""
-        self._observing += 1
         asked = estimate or self.estimator.estimate(request, self.policy.threshold_tokens - (budget.output_tokens or 0))
         mean_tokens = budget_of(request.facts, budget, asked).mean_prompt_tokens
-        return Decision(
-            verdict.pool,
-            verdict.reason,
-            verdict.provenance,
-            request.facts,
-            Budget(budget.certain_prompt_tokens, budget.output_tokens, budget.prompt_tokens, mean_tokens),
-            _stage(verdict, estimate),
-            request.category(),
-            _doubt(verdict, estimate),
+        decision = msgspec.structs.replace(
+            _decision(request, budget, verdict, estimate),
+            budget=msgspec.structs.replace(budget, mean_prompt_tokens=mean_tokens),
+            category=request.category(),
             observe=True,
             weight=1.0 / share,
             lesson=self.estimator.lesson(request, asked),
             ticket=None if self.outputs is None else self.outputs.begin(),
         )
+        self._observing += 1  # nothing raises from here on, so that each one counted is completed
+        return decision
 
     def _judge(self, pool: Pool, facts: RequestFacts, usage: Usage) -> Misroute | None:
         """What was declared is reserved in full, used or not; what nobody limits is as long as it turned out.
@@ -218,28 +216,13 @@ _UNSETTLED = Verdict(Pool.LONG, Reason.UNREADABLE, Provenance.FALLBACK)
 
 def _decision(request: Request, budget: Budget, verdict: Verdict, estimate: Estimate | None) -> Decision:
     """A decision whose answer is not wanted. Its category is told where its text was looked at anyway."""
-    return Decision(
-        verdict.pool,
-        verdict.reason,
-        verdict.provenance,
-        request.facts,
-        budget,
-        _stage(verdict, estimate),
-        None if estimate is None else request.category(),
-        _doubt(verdict, estimate),
-    )
-
-
-def _stage(verdict: Verdict, estimate: Estimate | None) -> Stage:
-    if estimate is not None:
-        return estimate.stage
-    return Stage.BOUNDS if verdict.provenance is Provenance.CERTAIN else Stage.NONE
-
-
-def _doubt(verdict: Verdict, estimate: Estimate | None) -> float | None:
-    if estimate is not None:
-        return estimate.doubt
-    return _CERTAIN if verdict.provenance is Provenance.CERTAIN else None
+    pool, reason, provenance = verdict
+    if estimate is None:
+        certain = provenance is Provenance.CERTAIN
+        stage, doubt = (Stage.BOUNDS, _CERTAIN) if certain else (Stage.NONE, None)
+        return Decision(pool, reason, provenance, request.facts, budget, stage, None, doubt)
+    category = request.category() if request.sampled else None
+    return Decision(pool, reason, provenance, request.facts, budget, estimate.stage, category, estimate.doubt)
 
 
 def _can_be_judged(facts: RequestFacts, budget: Budget) -> bool:

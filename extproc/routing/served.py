@@ -6,10 +6,12 @@ Knows stages and their errors; must not know requests' text, nor how many models
 import math
 from dataclasses import dataclass
 
+from extproc.routing.density import Density
 from extproc.routing.drift import Vigil
 from extproc.routing.exact import Framing
+from extproc.routing.judgement import Judgement
 from extproc.routing.margins import Margin
-from extproc.routing.model import Judgement, PromptModel
+from extproc.routing.model import PromptModel
 from extproc.routing.values import Stage
 
 _REFRESH = 64
@@ -21,6 +23,8 @@ _EVEN = 0.5
 _NOTICED = 0.01
 """How fast the scatter between a sample and the whole text is followed."""
 _SCATTER_MAX = 0.1
+_CRUDE = 0.3
+"""The risk at which bytes alone settle a request, in that of a look at its text: a look costs little, and says much."""
 _RELEARN = 300
 """Answers that are all wanted after an alarm."""
 
@@ -31,20 +35,12 @@ class Promise:
 
     share: float = 0.001
     """Acceptable share of requests that are sent short and do not fit."""
-    escalation_risk: float = 0.07
+    escalation_risk: float = 0.1
     """How likely a stage may be wrong about a request for it to be settled there rather than looked at more closely."""
 
 
-@dataclass(slots=True)
-class Cut:
-    """Positions of the room, in deviations from the estimate, at which a stage settles a request."""
-
-    short_at: float
-    long_at: float
-
-
-_SHARES = {Stage.MEMORY: 0.2, Stage.SAMPLE: 0.3, Stage.TEXT: 0.5}
-_SHARES_WITH_EXACT = {Stage.MEMORY: 0.2, Stage.SAMPLE: 0.3, Stage.TEXT: 0.2, Stage.EXACT: 0.3}
+_SHARES = {Stage.MEMORY: 0.2, Stage.SIZE: 0.1, Stage.SAMPLE: 0.3, Stage.TEXT: 0.4}
+_SHARES_WITH_EXACT = {Stage.MEMORY: 0.2, Stage.SIZE: 0.1, Stage.SAMPLE: 0.3, Stage.TEXT: 0.2, Stage.EXACT: 0.2}
 """How much of the promise each stage may use up."""
 
 
@@ -61,27 +57,25 @@ class Served:
         self.model = PromptModel()
         self.framing = Framing()
         """What the template adds to an exact count."""
+        self.density = Density()
+        """What its bytes alone say of a prompt."""
         self.sampling_variance = 0.06**2
         """Of the logarithm: what an estimate by a sample has beside one by the whole text."""
         self.vigil = Vigil()
         self.wanted = 0
         """The number of answers until which each of them is wanted."""
         self._promise = promise
-        self._exact = exact
+        self._not_last = set(Stage) - {Stage.EXACT} if exact else {Stage.SIZE, Stage.SAMPLE}
         self._shares = _SHARES_WITH_EXACT if exact else _SHARES
         self.margins = {stage: Margin() for stage in self._shares}
-        self.cuts = {stage: Cut(0.0, 0.0) for stage in self._shares}
         self._until_refresh = 0
         self.refresh()
 
-    def settles(self, stage: Stage, position: float) -> bool:
-        """Count where a request's room lies, and say whether this stage settles it."""
-        self.margins[stage].place(position)
+    def count(self) -> None:
+        """Count an estimate; margins are computed anew every now and then."""
         self._until_refresh -= 1
         if self._until_refresh < 0:
             self.refresh()
-        cut = self.cuts[stage]
-        return position >= cut.short_at or position <= cut.long_at
 
     def observe(self, stage: Stage, judgement: Judgement, prompt_tokens: int) -> float:
         """Hold the truth against what a stage makes of a prompt: the error in stated deviations."""
@@ -112,15 +106,17 @@ class Served:
         self._until_refresh = _REFRESH
         for margin in self.margins.values():
             margin.refresh()
-        requests = 1.0 + sum(sum(self.margins[stage].positions) for stage in (Stage.MEMORY, Stage.SAMPLE))
+        requests = 1.0 + sum(sum(self.margins[stage].positions) for stage in (Stage.MEMORY, Stage.SIZE))
         for stage, part in self._shares.items():
-            self.cuts[stage] = self._cut(stage, part * self._promise.share, requests)
+            self._set(stage, part * self._promise.share, requests)
 
-    def _cut(self, stage: Stage, share: float, requests: float) -> Cut:
+    def _set(self, stage: Stage, share: float, requests: float) -> None:
+        """The positions at which a stage settles a request; the last one settles every request."""
         margin, promise = self.margins[stage], self._promise
         safe = 0.0
         if promise.share < _EVEN:
             safe = max(0.0, margin.above(_SINGLE_RISK * promise.share), margin.within(share, requests))
-        if stage is Stage.SAMPLE or (self._exact and stage is not Stage.EXACT):
-            return Cut(max(safe, margin.above(promise.escalation_risk)), margin.below(promise.escalation_risk))
-        return Cut(safe, safe)
+        margin.short_at = margin.long_at = safe
+        if stage in self._not_last:
+            risk = promise.escalation_risk * (_CRUDE if stage is Stage.SIZE else 1.0)
+            margin.short_at, margin.long_at = max(safe, margin.above(risk)), margin.below(risk)

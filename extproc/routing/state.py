@@ -76,6 +76,8 @@ def snapshot(model: str, served: Served) -> ServedState:
         samples=served.model.samples,
         doubt=served.model.doubt,
         sampling_variance=served.sampling_variance,
+        log_density=served.density.mean,
+        density_variance=served.density.variance,
         wanted=served.wanted,
         alarms=served.vigil.alarms,
         linear=_ridge_state(served.model.linear.ridge),
@@ -102,6 +104,8 @@ def absorb(served: Served, state: ServedState) -> None:
     model, mine = served.model, served.model.samples
     weight = state.samples / max(1, mine + state.samples)
     served.sampling_variance += weight * (state.sampling_variance - served.sampling_variance)
+    served.density.mean += weight * (state.log_density - served.density.mean)
+    served.density.variance += weight * (state.density_variance - served.density.variance)
     for kind, variance in enumerate(state.framing_variances):
         served.framing.variances[kind] += weight * (variance - served.framing.variances[kind])
     parts.add_to(served)

@@ -52,6 +52,8 @@ class Stage(StrEnum):
     """Size bounds settle it, whatever the tokenizer."""
     MEMORY = "memory"
     """The request extends a conversation whose usage was seen."""
+    SIZE = "size"
+    """Its bytes alone, and what text has cost so far."""
     SAMPLE = "sample"
     """Features of a small fixed sample of the text."""
     TEXT = "text"

@@ -2,20 +2,30 @@
 
 import asyncio
 import logging
+import secrets
 import signal
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from random import Random
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from extproc.errors import ConfigurationError
+from extproc.routing.anytime import AnytimeEstimator, AnytimeRules
 from extproc.routing.budget import BudgetRules
-from extproc.routing.estimators import EmaEstimator, EmaRules
+from extproc.routing.estimators import EmaEstimator, EmaRules, Estimator, FixedRatioEstimator
+from extproc.routing.exact import Counter
 from extproc.routing.exchange import certain_long_bytes
+from extproc.routing.memory import ConversationMemory, MemoryRules
+from extproc.routing.outputs import OutputModel, OutputRules
 from extproc.routing.policy import TokenBudgetPolicy
 from extproc.routing.router import ObserveRules, Router
+from extproc.routing.served import Promise
+from extproc.routing.values import MAX_BYTES_PER_TOKEN
 from extproc.server import wire
 from extproc.server.servicer import Servicer
+from extproc.server.statefile import StateFile, saving
 from extproc.settings import Settings, split_host_port
 from extproc.telemetry.instruments import Telemetry
 from extproc.telemetry.ledger import Ledger
@@ -24,6 +34,9 @@ LIVENESS, READINESS = "liveness", "readiness"
 MAX_MESSAGE_BYTES = 16 * 2**20
 """Well above any body Envoy's buffer limit lets through; gRPC's own default of 4 MiB would fail such requests."""
 _MAX_STREAMS = 65_536
+_KEY_BYTES = 32
+_TELLING_ANSWERS = 10.0
+"""Answers above the reserve by which a learned output is judged: fewer would leave it to chance."""
 SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", _MAX_STREAMS),
@@ -37,19 +50,18 @@ _log = logging.getLogger(__name__)
 
 
 def build_router(settings: Settings) -> Router:
-    """The core, as the settings describe it."""
+    """The core, as the settings describe it.
+
+    Raises:
+        ConfigurationError: the tokenizer's file cannot be used.
+        MissingPartError: it needs a package that is not installed.
+    """
     undeclared = settings.undeclared_output
-    rules = EmaRules(
-        decay=settings.ema_decay,
-        margin_deviations=settings.margin_deviations,
-        warm_up_samples=settings.warm_up_samples,
-        learning_samples=settings.learning_samples,
-    )
     return Router(
-        estimator=EmaEstimator(rules),
+        estimator=_estimator(settings),
         policy=TokenBudgetPolicy(settings.threshold_tokens),
         budget_rules=BudgetRules(
-            undeclared_output_tokens=None if undeclared == "long" else undeclared,
+            undeclared_output_tokens=undeclared if isinstance(undeclared, int) else None,
             template_tokens=settings.template_tokens,
         ),
         observe_rules=ObserveRules(
@@ -57,6 +69,7 @@ def build_router(settings: Settings) -> Router:
             max_in_flight=settings.max_observed,
             streams_carry_usage=settings.streams_carry_usage,
         ),
+        outputs=_outputs(settings.promise) if undeclared == "learned" else None,
     )
 
 
@@ -64,23 +77,83 @@ async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then drain.
 
     Raises:
-        ConfigurationError: an address cannot be bound.
+        ConfigurationError: an address cannot be bound, a file cannot be used.
+        MissingPartError: the tokenizer needs a package that is not installed.
     """
-    if not (settings.learning_samples or settings.observe_share):
-        _log.warning("learning_samples and observe_share are 0: nothing is learned, all that might not fit goes long")
-    stop = _stop_event()
-    ledger, router = Ledger(), build_router(settings)
+    for warning in warnings_of(settings):
+        _log.warning(warning)
+    stop, ledger = _stop_event(), Ledger()
+    file = StateFile(Path(settings.state_file), ledger) if settings.state_file else None
+    router = build_router(settings) if file is None else file.restore(lambda: build_router(settings))
     telemetry = Telemetry(ledger, router)
     random = Random()  # noqa: S311 - which answers are read is no secret
     servicer = Servicer(router, ledger, random=random, explain=settings.explain_headers)
     try:
         _serve_metrics(telemetry, settings.metrics_listen)
-        await _serve_grpc(servicer, settings, stop)
+        await _serve_grpc(servicer, settings, stop, saving(file, router, settings.state_save_s))
     finally:
         telemetry.close()
 
 
-async def _serve_grpc(servicer: Servicer, settings: Settings, stop: asyncio.Event) -> None:
+def warnings_of(settings: Settings) -> list[str]:
+    """What an operator should know of settings that are possible, but hardly meant."""
+    warnings = []
+    anytime = settings.estimator == "anytime"
+    reads_some = settings.learning_samples or settings.observe_share or settings.undeclared_output == "learned"
+    if settings.estimator != "fixed" and not (reads_some or (anytime and settings.conversation_memory)):
+        warnings.append(
+            "learning_samples and observe_share are 0: nothing is learned, "
+            + ("margins stay as wide as at first" if anytime else "all that might not fit goes long")
+        )
+    if settings.tokenizer_json and not anytime:
+        warnings.append(f"tokenizer_json is used by estimator anytime alone, and estimator is {settings.estimator}")
+    return warnings
+
+
+def _estimator(settings: Settings) -> Estimator:
+    if settings.estimator == "fixed":
+        return FixedRatioEstimator()
+    if settings.estimator == "ema":
+        return EmaEstimator(
+            EmaRules(
+                decay=settings.ema_decay,
+                margin_deviations=settings.margin_deviations,
+                warm_up_samples=settings.warm_up_samples,
+                learning_samples=settings.learning_samples,
+            )
+        )
+    rules = AnytimeRules(
+        promise=Promise(settings.promise),
+        warm_up_samples=settings.warm_up_samples,
+        learning_samples=settings.learning_samples,
+    )
+    return AnytimeEstimator(rules, memory=_memory(settings.conversation_memory), counter=_counter(settings))
+
+
+def _memory(prompts: int) -> ConversationMemory | None:
+    """Its key is this process's own: nobody else finds a conversation by its hash."""
+    return ConversationMemory(secrets.token_bytes(_KEY_BYTES), MemoryRules(prompts)) if prompts else None
+
+
+def _counter(settings: Settings) -> Counter | None:
+    """A local tokenizer, if one is named. Text of more bytes than fit at any ratio need not be counted."""
+    if not settings.tokenizer_json:
+        return None
+    from extproc.tokenizer.exact import ExactCounter  # noqa: PLC0415 - an extra: the service runs without it
+
+    return ExactCounter(Path(settings.tokenizer_json), max_bytes=round(MAX_BYTES_PER_TOKEN * settings.threshold_tokens))
+
+
+def _outputs(promise: float) -> OutputModel:
+    """The smaller the promise, the more answers it takes to keep it, so the longer they are remembered."""
+    half_life_samples = max(OutputRules().half_life_samples, _TELLING_ANSWERS / promise)
+    return OutputModel(OutputRules(promise, half_life_samples))
+
+
+async def _serve_grpc(
+    servicer: Servicer, settings: Settings, stop: asyncio.Event, kept: AbstractAsyncContextManager[None]
+) -> None:
+    """Serve until it is time to stop, with `kept` entered for as long as anything is learned."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
     server.add_generic_rpc_handlers((servicer.handler(),))
     vitals = health.aio.HealthServicer()
@@ -95,8 +168,9 @@ async def _serve_grpc(servicer: Servicer, settings: Settings, stop: asyncio.Even
         settings.threshold_tokens,
         certain_long_bytes(settings.threshold_tokens),
     )
-    await stop.wait()
-    await _drain(server, vitals, settings.drain_s)
+    async with kept:
+        await stop.wait()
+        await _drain(server, vitals, settings.drain_s)
 
 
 async def _drain(server: grpc.aio.Server, vitals: health.aio.HealthServicer, drain_s: float) -> None:

@@ -14,7 +14,7 @@ def test_a_request_has_exactly_its_size(body_bytes: int) -> None:
     body = request_of(body_bytes).partition(b"\r\n\r\n")[2]
     assert len(body) == body_bytes
     assert json.loads(body)["max_tokens"] == 64
-    assert read_request("/v1/chat/completions", body).flaw is None
+    assert read_request("/v1/chat/completions", body).facts.flaw is None
 
 
 @pytest.mark.parametrize("plan", [FULL, QUICK])

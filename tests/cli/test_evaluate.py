@@ -62,7 +62,7 @@ def test_every_flag_reaches_its_place(requests_file: Path, tmp_path: Path) -> No
     flags = (
         "--tokenizer qwen3 --max-tokens-mix 50:.5,100:.5 --escaped-share .3 --promise .01 --swap-tokenizer-at .5"
         " --poison .1 --poison-kind hostile --observe-share .5 --no-memory --ema-margin 1 --ema-decay .95"
-        " --jobs 1 --json"
+        " --hold-out .25 --jobs 1 --json"
     )
     found = json.loads(run(*few(requests_file), *flags.split(), "--trace", trace, "--plot", picture))
     asked = found["arguments"]
@@ -76,6 +76,7 @@ def test_every_flag_reaches_its_place(requests_file: Path, tmp_path: Path) -> No
         "observe_share": 0.5,
         "memory": False,
         "held_back": None,
+        "held_out_share": 0.25,
         "jobs": 1,
         "count": 300,
         "seeds": 1,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("serve", "envoy-config", "mock-vllm", "demo", "bench", "evaluate")
+COMMANDS = ("serve", "envoy-config", "mock-vllm", "demo", "bench", "evaluate", "state")
 
 
 def dualpool(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

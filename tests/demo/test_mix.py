@@ -61,7 +61,7 @@ def test_own_count_agrees_with_the_router(mixed: list[Ask]) -> None:
     """Counted from the composed text, the bytes are those that the service finds in the body, brackets aside."""
     for ask in mixed[:120]:
         if ask.is_inference:
-            facts = read_request(ask.path, ask.body)
+            facts = read_request(ask.path, ask.body).facts
             assert facts.total_text_bytes == pytest.approx(ask.text_bytes, rel=0.01 if facts.tool_count else 0.0)
             assert facts.output_tokens == ask.output_tokens
 

@@ -28,9 +28,10 @@ def test_every_part_has_its_name(document: dict[str, Any]) -> None:
         assert set(found["range"]["under"]) == {"min", "max"}
         assert {"misrouted", "under", "over", "settled_by", "promised_under", "observed_share", "judged"} <= set(found)
         assert {"p50", "p95", "p99", "bias"} <= set(found["error"])
+        assert found["error"]["by_stage"]["sample"]["p50"] == found["error"]["p50"]
         assert {"p50", "p99", "by_stage"} <= set(found["cost_us"])
         assert set(found["by_category"]["digits"]) == {"count", "misrouted", "under", "over", "p50"}
-        assert {"count", "misrouted", "under", "over", "error"} == set(found["first_sight"])
+        assert {"count", "misrouted", "under", "over", "error"} == set(found["first_sight"]) == set(found["held_out"])
 
 
 def test_figures_belong_to_their_names(document: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ import pytest
 from extproc.evaluate.evaluation import Evaluation, evaluate, runs_expected
 from extproc.evaluate.options import Contender, EvaluateOptions
 from extproc.evaluate.runs import Material, StreamRun
+from extproc.evaluate.search import GAMMA_MAX
+from extproc.routing.estimators import EmaRules
 
 Asked = Callable[..., EvaluateOptions]
 
@@ -39,6 +41,32 @@ def test_who_promises_what(asked: Asked) -> None:
         (None, None),
         (None, 2.0),
     ]
+
+
+def test_a_margin_is_found_by_what_anytime_came_to(asked: Asked) -> None:
+    """The published estimator, told categories or not, under-routes no more often; ours states its promise."""
+    searched = (Contender.EMA_EQUAL_UNDER, Contender.EMA_TRUE_EQUAL_UNDER)
+    options = asked(estimators=(*searched, Contender.ANYTIME), promise=0.2, count=400)
+    found, announced = evaluated(options)
+    ours = found.estimators["anytime"]
+    assert list(found.estimators) == ["ema-equal-under", "ema-true-equal-under", "anytime"]
+    assert (ours.promised_under, ours.margin_deviations) == (0.2, None)
+    for name in searched:
+        report = found.estimators[name]
+        assert report.figures.shares.under <= ours.figures.shares.under
+        assert report.margin_deviations is not None
+        assert report.promised_under is None
+    assert announced <= runs_expected(options)
+
+
+def test_a_margin_no_run_has_tried_is_run(asked: Asked) -> None:
+    """Where no margin is enough the largest there is stands in the table, with figures of its own."""
+    never = asked(
+        estimators=(Contender.ANYTIME, Contender.EMA_EQUAL_UNDER), promise=1e-9, ema=EmaRules(warm_up_samples=0)
+    )
+    report = evaluated(never)[0].estimators["ema-equal-under"]
+    assert report.figures.shares.under > 0.0
+    assert report.margin_deviations == GAMMA_MAX
 
 
 def test_changes_are_pooled_by_estimator(asked: Asked) -> None:

@@ -60,8 +60,14 @@ def test_the_figures_of_a_run() -> None:
     """Each of them computed by hand from five requests."""
     found = figures([PLAIN, UNDER, OVER, CERTAIN, UNJUDGED])
     assert found.shares == Shares(4, 0.5, 0.25, 0.25)
-    assert found.settled_by == {"none": 0.2, "bounds": 0.2, "memory": 0, "sample": 0.6, "text": 0, "exact": 0}
+    assert {stage: share for stage, share in found.settled_by.items() if share} == {
+        "none": 0.2,
+        "bounds": 0.2,
+        "sample": 0.6,
+    }
+    assert set(found.settled_by) == set(Stage)
     assert (found.error.count, found.error.p50, found.error.p95) == (3, 0.3, 0.4)
+    assert found.error_by_stage == {"sample": found.error}
     assert found.cost == Cost(5, 2.0, 8.0)
     assert found.cost_by_stage == {"sample": Cost(3, 2.0, 8.0), "bounds": Cost(1, 1.0, 1.0), "none": Cost(1, 1.0, 1.0)}
     assert found.by_category == {
@@ -71,6 +77,14 @@ def test_the_figures_of_a_run() -> None:
     assert found.first_sight == Shares(3, 1 / 3, 1 / 3, 0.0)
     assert (found.first_sight_error.count, found.first_sight_error.p95) == (2, 0.4)
     assert found.observed_share == 0.2
+    assert found.held_out == Shares(0, 0.0, 0.0, 0.0)
+
+
+def test_what_is_held_out_is_reported_apart() -> None:
+    """Of the two requests whose row teaches nothing one is under-routed."""
+    found = figures([OVER, OVER, PLAIN._replace(held_out=True), UNDER._replace(held_out=True)])
+    assert found.held_out == Shares(2, 0.5, 0.5, 0.0)
+    assert (found.held_out_error.count, found.held_out_error.p95) == (2, 0.4)
 
 
 def test_over_time() -> None:

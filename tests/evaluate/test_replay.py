@@ -151,6 +151,17 @@ def test_answers_are_counted_from_the_change_on() -> None:
     assert [record.answers_before for record in records] == [0, 0, 1, 2, 2, 3]
 
 
+def test_nothing_is_read_about_a_row_held_out() -> None:
+    """Its decisions are judged like any, its answers lost, whatever the router wishes."""
+    router = diary()
+    rows = [row(4000, 1600), row(4000, 1000)]
+    held_out = replay(router, rows, held_out=frozenset({0}), in_flight=0).run(arrivals(0, 1), ticks())
+    assert [(record.held_out, record.observed) for record in held_out] == [(True, False), (False, True)]
+    assert held_out[0].misroute is Misroute.UNDER
+    assert router.notes == ["route", None, "route", 1000]
+    assert router.observing == 0
+
+
 def test_poison_reaches_the_answer_and_not_the_judgement() -> None:
     """A hostile answer states six tenths; the decision is still judged by the whole."""
     router = diary()

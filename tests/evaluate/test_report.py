@@ -37,8 +37,23 @@ def test_the_tables_show_the_figures(asked: Asked) -> None:
     assert cells[2] == f"{shares.under:.2%} ({100 * spread.min:.2f}–{100 * spread.max:.2f})"
     assert cells[3] == "-"
     assert row_of(text, "Errors and work", "fixed")[3] == "50.00%"
+    assert ("by bounds" in text, "by sample" in text, "by memory" in text) == (True, True, False)
     assert row_of(text, "Misroutes", "ema")[0] == "ema (γ = 2)"
     assert "30 rows; 2 × 200 requests, llama3 counts, threshold 2000 tokens" in text
+
+
+def test_what_is_held_out_takes_the_place_of_first_sights(asked: Asked) -> None:
+    """It says the same with nothing else in the way."""
+    options = asked(held_out_share=0.4)
+    found = evaluate(options, lambda: None)
+    text = shown(found, options)
+    assert "held out" in text.split("┡")[0]
+    figures = found.estimators["fixed"].figures
+    assert row_of(text, "Misroutes", "fixed")[5:8] == [
+        f"{share:.2%}" for share in (figures.held_out.misrouted, figures.held_out.under, figures.held_out.over)
+    ]
+    first = asked()
+    assert "first sight" in shown(evaluate(first, lambda: None), first).split("┡")[0]
 
 
 def test_changes_and_sessions_have_tables_of_their_own(asked: Asked, sessions_file: Path) -> None:
@@ -74,7 +89,7 @@ def test_a_file_gets_no_control_codes(capsys: pytest.CaptureFixture[str]) -> Non
     plain.print("[bold]word[/bold] 1")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("word 1\n", "")
-    assert plain.width == 150
+    assert plain.width == 170
 
 
 def test_a_terminal_sees_how_far_it_is() -> None:

@@ -64,6 +64,15 @@ def test_every_answer_can_be_read_or_none(asked: Asked) -> None:
     assert outcome(asked(observe_share=0.0)).figures.observed_share == 0.0
 
 
+def test_rows_are_held_out_by_the_share_and_the_seed(asked: Asked) -> None:
+    """About as many requests as rows, of which none is observed; others with another seed."""
+    options = asked(count=3000, held_out_share=0.4, observe_share=1.0)
+    first, second = (outcome(options, seed=seed).figures for seed in (0, 1))
+    assert first.held_out.count / 3000 == pytest.approx(0.4, abs=0.04)
+    assert first.observed_share == pytest.approx(1.0 - first.held_out.count / 3000)
+    assert first.held_out.under != second.held_out.under
+
+
 def test_the_margin_is_named_where_there_is_one(asked: Asked) -> None:
     """γ belongs to the published estimator."""
     assert outcome(asked(), Contender.EMA).margin_deviations == 2.0
@@ -88,6 +97,29 @@ def test_a_category_held_back_is_reported_by_itself_too(asked: Asked) -> None:
     assert of_all.requests_during + of_all.requests_after == 1000
     assert itself.under_during == pytest.approx(8 / 15, abs=0.1)
     assert max(moment.under for moment in found.figures.over_time[:10]) == 0.0
+
+
+def test_a_tokenizer_file_turns_exact_counts_on(asked: Asked, tmp_path: Path) -> None:
+    """With a vocabulary of bytes, what features leave in doubt is counted; without a file nothing is."""
+    tokenizers = pytest.importorskip("tokenizers", reason="the exact extra is not installed")
+    path = tmp_path / "tokenizer.json"
+    letters = {chr(code): code for code in range(256)}
+    tokenizers.Tokenizer(tokenizers.models.BPE(letters, [])).save(str(path))
+    shares = [
+        outcome(asked(tokenizer_json=file), Contender.ANYTIME).figures.settled_by["exact"] for file in (path, None)
+    ]
+    assert shares[0] > 0.0 == shares[1]
+
+
+def test_a_tokenizer_file_that_is_none_is_refused_first(asked: Asked, tmp_path: Path) -> None:
+    """Before anything is run."""
+    with pytest.raises(ConfigurationError, match="tokenizer file"):
+        Material.load(asked(tokenizer_json=tmp_path / "gone.json"))
+
+
+def test_rows_that_repeat_are_not_conversations(asked: Asked) -> None:
+    """Nothing is remembered unless it is asked for."""
+    assert outcome(asked(), Contender.ANYTIME).figures.settled_by["memory"] == 0.0
 
 
 @pytest.mark.parametrize("held_back", ["verse", "prose"])

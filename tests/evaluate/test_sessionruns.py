@@ -21,6 +21,12 @@ def test_each_call_is_held_against_the_truth(sessions_file: Path) -> None:
     assert (found.extending.p50, found.others.p50) == (0.0, 0.0)
 
 
+def test_what_is_remembered_needs_no_estimate(sessions_file: Path) -> None:
+    """The second call is recognised as extending the first, unless memory is turned off."""
+    assert figures(sessions_file, Contender.ANYTIME).unmatched == 0
+    assert figures(sessions_file, Contender.ANYTIME, memory=False).unmatched == 1
+
+
 def test_errors_of_both_kinds_are_told_apart(sessions_file: Path) -> None:
     """With another truth for the second call alone, only calls that extend err."""
     sessions_file.write_text(sessions_file.read_text().replace("2550", "2040"))

@@ -127,12 +127,12 @@ def test_a_taken_port_is_one_clear_line(option: str) -> None:
 def test_settings_reach_the_core() -> None:
     """The threshold and the rule for undeclared output decide as the operator set them."""
     chat = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
-    facts = read_request("/v1/chat/completions", chat)
-    strict = build_router(Settings()).route(facts, draw=0.5)
+    request = read_request("/v1/chat/completions", chat)
+    strict = build_router(Settings()).route(request, draw=0.5)
     assert (strict.pool, strict.reason) == (Pool.LONG, Reason.OUTPUT_UNDECLARED)
-    easy = build_router(Settings(undeclared_output=1000)).route(facts, draw=0.5)
+    easy = build_router(Settings(undeclared_output=1000)).route(request, draw=0.5)
     assert (easy.pool, easy.reason) == (Pool.SHORT, Reason.FITS_WHATEVER_TOKENIZER)
-    small = build_router(Settings(undeclared_output=1000, threshold_tokens=1000)).route(facts, draw=0.5)
+    small = build_router(Settings(undeclared_output=1000, threshold_tokens=1000)).route(request, draw=0.5)
     assert (small.pool, small.reason) == (Pool.LONG, Reason.OUTPUT_EXCEEDS)
 
 

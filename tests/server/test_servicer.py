@@ -12,6 +12,7 @@ from extproc._proto.core_pb2 import HeaderMap, HeaderValue
 from extproc._proto.external_processor_pb2 import HttpBody, HttpHeaders, ProcessingRequest, ProcessingResponse
 from extproc.routing.estimators import EmaEstimator, Estimator
 from extproc.routing.policy import TokenBudgetPolicy
+from extproc.routing.request import Request
 from extproc.routing.router import Router
 from extproc.routing.values import Estimate, Pool, Provenance, Reason, RequestFacts, Usage
 from extproc.server import wire
@@ -32,13 +33,13 @@ class BrokenEstimator(EmaEstimator):
         super().__init__()
         self._on_learn = on_learn
 
-    def estimate(self, facts: RequestFacts) -> Estimate:
+    def estimate(self, request: Request, room_tokens: int) -> Estimate:
         """Fail, unless it is learning that is broken."""
         if not self._on_learn:
             raise ZeroDivisionError(TEXT)
-        return super().estimate(facts)
+        return super().estimate(request, room_tokens)
 
-    def learn(self, facts: RequestFacts, usage: Usage) -> bool:
+    def learn(self, facts: RequestFacts, lesson: object, usage: Usage) -> bool:
         """Fail."""
         raise ZeroDivisionError(TEXT)
 
@@ -143,6 +144,7 @@ async def test_our_bug_ends_the_stream_in_peace(caplog: pytest.LogCaptureFixture
                 assert await call.read() is grpc.aio.EOF
                 assert await call.code() is grpc.StatusCode.OK
         assert fixture.ledger.internal_errors == 3
+        assert fixture.router.observing == 0, "an answer that nobody waits for must not take up a place"
         assert len(caplog.records) == 1
         assert "ZeroDivisionError" in caplog.text
         assert "word" not in caplog.text
@@ -171,6 +173,7 @@ async def test_a_bug_in_learning_does_not_reach_the_exchange() -> None:
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
         assert fixture.ledger.internal_errors == 1
+        assert fixture.router.observing == 0
         assert sum(fixture.ledger.decisions.values()) == 1
 
 

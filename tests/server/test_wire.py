@@ -17,8 +17,10 @@ from extproc._proto.external_processor_pb2 import (
 from extproc.envoyconfig.modes import ALLOWED_OVERRIDES
 from extproc.routing.estimators import FixedRatioEstimator
 from extproc.routing.exchange import LEAVE, Exchange
+from extproc.routing.headers import OWN_HEADERS
 from extproc.routing.policy import TokenBudgetPolicy
 from extproc.routing.router import ObserveRules, Router
+from extproc.routing.values import Decision, Pool, Provenance, Reason, RequestFacts
 from extproc.server import wire
 
 CHAT: Final = b'{"model":"m","messages":[{"role":"user","content":"' + b"word " * 200 + b'"}],"max_tokens":16}'
@@ -93,19 +95,51 @@ def test_a_chat_is_asked_for_its_body_and_then_routed() -> None:
 
 
 def test_explaining_adds_headers_beside_the_pool() -> None:
-    """With explain, budget, reason, provenance and category go along."""
+    """With explain, budget, reason, provenance, stage, doubt and category go along."""
     conversation = exchange()
     say(conversation, request_headers(), explain=True)
     routed, _ = say(conversation, request_body(), explain=True)
     headers = mutations(routed)
     assert headers["x-dualpool-reason"] == b"fits_whatever_tokenizer"
     assert headers["x-dualpool-provenance"] == b"certain"
+    assert headers["x-dualpool-stage"] == b"bounds"
+    assert float(headers["x-dualpool-doubt"]) == 0.0
     assert headers["x-dualpool-category"] == b"prose"
-    assert int(headers["x-dualpool-budget"]) == 1000 // 4 + 8 + 16, "text, framing of one message, output"
+    assert int(headers["x-dualpool-budget"]) == 1000 + 512 + 16 + 16, "bytes, the template, one message, output"
+
+
+def test_an_estimated_request_explains_what_was_compared() -> None:
+    """The budget is the estimate with its margin, the stage what it took; this estimator does not say its doubt."""
+    conversation, larger = exchange(), CHAT.replace(b"word ", b"words and " * 20)
+    say(conversation, request_headers(), explain=True)
+    routed, _ = say(conversation, request_body(larger), explain=True)
+    assert mutations(routed) == {
+        "x-dualpool-pool": b"long",
+        "x-dualpool-reason": b"exceeds",
+        "x-dualpool-provenance": b"calibrated",
+        "x-dualpool-budget": b"%d" % (40_000 // 4 + 16),
+        "x-dualpool-stage": b"sample",
+        "x-dualpool-category": b"prose",
+    }
+
+
+@pytest.mark.parametrize(("doubt", "told"), [(0.0, "0.0000"), (0.00123, "0.0012"), (1.0, "1.0000")])
+def test_doubt_is_told_to_the_hundredth_of_a_percent(doubt: float, told: str) -> None:
+    """Short enough to read, fine enough for any promise."""
+    decision = Decision(Pool.SHORT, Reason.FITS, Provenance.CALIBRATED, RequestFacts(), doubt=doubt)
+    assert wire.explained(decision)["x-dualpool-doubt"] == told
+
+
+def test_every_explanation_is_one_of_our_headers() -> None:
+    """Envoy drops a client's headers of these names, and no others, before the service sets them."""
+    conversation = exchange()
+    say(conversation, request_headers(), explain=True)
+    routed, _ = say(conversation, request_body(), explain=True)
+    assert set(mutations(routed)) == set(OWN_HEADERS)
 
 
 def test_a_request_without_a_budget_explains_only_what_it_knows() -> None:
-    """An unreadable body has a reason and a provenance, no budget and no category."""
+    """An unreadable body has a reason and a provenance; nothing was measured that could be told."""
     conversation = exchange()
     say(conversation, request_headers(), explain=True)
     routed, last = say(conversation, request_body(b"{"), explain=True)
@@ -118,12 +152,12 @@ def test_a_request_without_a_budget_explains_only_what_it_knows() -> None:
 
 
 def test_an_undeclared_output_has_no_budget_to_show() -> None:
-    """A chat that names no limit has a category but no total."""
+    """A chat that names no limit has no total, and nothing was measured to decide it."""
     conversation = exchange()
     say(conversation, request_headers(), explain=True)
     routed, _ = say(conversation, request_body(CHAT.replace(b',"max_tokens":16', b"")), explain=True)
     assert mutations(routed)["x-dualpool-reason"] == b"output_undeclared"
-    assert "x-dualpool-budget" not in mutations(routed)
+    assert not {"x-dualpool-budget", "x-dualpool-stage", "x-dualpool-doubt"} & set(mutations(routed))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from extproc.demo.processes import free_ports
 from extproc.routing.estimators import EmaEstimator
 from extproc.routing.exchange import Outcome
 from extproc.routing.policy import TokenBudgetPolicy
+from extproc.routing.request import Request
 from extproc.routing.router import Router
 from extproc.routing.values import RequestFacts, Usage
 from extproc.telemetry.instruments import Telemetry
@@ -35,7 +36,7 @@ def value(telemetry: Telemetry, name: str, **labels: str) -> float | None:
 def test_a_decision_and_what_was_learned_show(parts: tuple[Ledger, Router, Telemetry]) -> None:
     """The decision's labels, the misroute's direction, the ratio and its samples."""
     ledger, router, telemetry = parts
-    decision = router.route(FACTS, draw=0.0)
+    decision = router.route(Request(FACTS), draw=0.0)
     assert value(telemetry, "dualpool_observing") == 1
     correction = router.complete(decision, Usage(8000))
     ledger.record_decision(decision)

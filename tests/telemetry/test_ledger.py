@@ -13,6 +13,7 @@ from extproc.routing.values import (
     Provenance,
     Reason,
     RequestFacts,
+    Stage,
     Usage,
 )
 from extproc.telemetry.ledger import Ledger
@@ -26,6 +27,7 @@ def correction(misroute: Misroute | None, *, learned: bool, judged: bool = True)
         pool=Pool.SHORT,
         category=Category.PROSE,
         provenance=Provenance.CALIBRATED,
+        stage=Stage.SAMPLE,
         estimated_prompt_tokens=10,
         usage=Usage(12),
         learned=learned,
