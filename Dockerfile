@@ -22,7 +22,9 @@ COPY constraints.txt /dist/
 RUN python -m pip install --no-cache-dir --root-user-action ignore --constraint /dist/constraints.txt /dist/*.whl
 # The command's own default, loopback, could not be reached from outside the container.
 ENV DUALPOOL_LISTEN=0.0.0.0:50051 DUALPOOL_METRICS_LISTEN=0.0.0.0:9464 PYTHONUNBUFFERED=1
-# A number, so that Kubernetes can check runAsNonRoot. It owns nothing in the image: nothing is ever written.
+# Where a volume may be mounted for `state_file`: a new one takes this owner. Nothing else is ever written.
+RUN python -c "import os; os.mkdir('/state'); os.chown('/state', 65532, 65532)"
+# A number, so that Kubernetes can check runAsNonRoot.
 USER 65532:65532
 ENTRYPOINT ["dualpool"]
 EXPOSE 50051 9464

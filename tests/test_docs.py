@@ -1,14 +1,15 @@
 """What the documents say is what the product has."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from extproc.routing.request import Request
 from extproc.routing.router import Router
 from extproc.routing.values import Reason
 from extproc.server.app import build_router
+from extproc.server.statefile import StateFile
 from extproc.settings import Settings
 from extproc.telemetry.instruments import Telemetry
 from extproc.telemetry.ledger import Ledger
@@ -34,7 +35,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 
 def _yaml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
 
 
 def test_every_reason_is_documented() -> None:
@@ -42,9 +43,11 @@ def test_every_reason_is_documented() -> None:
     assert sorted(first_column("Reasons")) == sorted(Reason)
 
 
-def test_every_metric_is_documented() -> None:
+def test_every_metric_is_documented(tmp_path: Path) -> None:
     """The table of metrics is what the endpoint exports."""
-    ledger, router = Ledger(), build_router(Settings())
+    ledger = Ledger()
+    StateFile(tmp_path / "state", ledger)
+    router = build_router(Settings(promise=0.5))
     telemetry = Telemetry(ledger, router)
     try:
         exported = _exported(telemetry, ledger, router)
@@ -56,16 +59,16 @@ def test_every_metric_is_documented() -> None:
 def _exported(telemetry: Telemetry, ledger: Ledger, router: Router) -> set[str]:
     """Names on the Prometheus endpoint once everything has happened at least once."""
     from extproc.routing.exchange import Outcome, Undecided
+    from extproc.routing.request import read_request
     from extproc.routing.response import ReadOutcome
-    from extproc.routing.values import Misroute, RequestFacts, Usage
+    from extproc.routing.values import Finish, Usage
 
-    facts = RequestFacts(text_bytes=20_000, total_text_bytes=20_000, output_tokens=16)
-    decision = router.route(Request(facts), draw=0.0)
-    correction = router.complete(decision, Usage(5000))
-    assert correction is not None
-    assert correction.misroute is Misroute.OVER
-    ledger.record_decision(decision)
-    ledger.record(Outcome(decision, correction, ReadOutcome.USAGE))
+    body = {"model": "m", "messages": [{"role": "user", "content": "some words " * 2000}]}
+    for limit in ({}, {}, {"max_tokens": 16}):
+        decision = router.route(read_request("/v1/chat/completions", json.dumps(body | limit).encode()), draw=0.0)
+        ledger.record_decision(decision)
+        correction = router.complete(decision, Usage(4100, 200, finish=Finish.STOP))
+        ledger.record(Outcome(decision, correction, ReadOutcome.USAGE))
     ledger.record(Outcome(None, None, None, Undecided.ENDED_EARLY))
     return {sample.name for family in telemetry.registry.collect() for sample in family.samples}
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
-from extproc.demo.mix import Ask
+from extproc.demo.mix import Ask, next_turn
 from extproc.demo.outcome import Outcome, Verdict
 from extproc.demo.summary import PairedTimes
-from extproc.routing.headers import CATEGORY_HEADER, POOL_HEADER, PROVENANCE_HEADER, REASON_HEADER
+from extproc.routing.headers import CATEGORY_HEADER, POOL_HEADER, PROVENANCE_HEADER, REASON_HEADER, STAGE_HEADER
 
 _TIMEOUT_S = 60.0
 """Without a byte for so long, a request has failed; far above anything the mock pools need."""
@@ -27,9 +27,13 @@ _JSON_HEADERS = {"content-type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a body says: the true prompt tokens if it says so, and what is wrong with it if anything is."""
+    """What a body says: what it cost if it says so, and what is wrong with it if anything is."""
 
     prompt_tokens: int | None = None
+    completion_tokens: int = 0
+    finish: str = ""
+    reply: str = ""
+    """Of JSON alone: conversations are not streamed."""
     fault: str = ""
 
 
@@ -78,12 +82,18 @@ async def fetch_text(url: str) -> str:
 async def _work(
     client: httpx.AsyncClient, url: str, tokenize_url: str, asks: Iterator[Ask], outcomes: asyncio.Queue[Outcome]
 ) -> None:
-    """Workers share one iterator; there is no await between taking a request from it and owning it."""
-    for ask in asks:
-        outcome = await send(client, url, ask)
-        if ask.is_inference and not outcome.has_usage:
-            outcome = replace(outcome, prompt_tokens=await _count_tokens(client, tokenize_url, ask))
-        outcomes.put_nowait(outcome)
+    """Workers share one iterator; there is no await between taking a request from it and owning it.
+
+    A conversation stays with its worker, as each turn waits for the answer to the one before.
+    """
+    for first in asks:
+        ask: Ask | None = first
+        while ask is not None:
+            outcome = await send(client, url, ask)
+            if ask.is_inference and not outcome.has_usage:
+                outcome = replace(outcome, prompt_tokens=await _count_tokens(client, tokenize_url, ask))
+            outcomes.put_nowait(outcome)
+            ask = next_turn(ask, outcome.reply)
 
 
 async def send(client: httpx.AsyncClient, url: str, ask: Ask) -> Outcome:
@@ -104,6 +114,9 @@ async def send(client: httpx.AsyncClient, url: str, ask: Ask) -> Outcome:
         verdict=_verdict(response.headers),
         prompt_tokens=answer.prompt_tokens,
         has_usage=answer.prompt_tokens is not None,
+        completion_tokens=answer.completion_tokens,
+        finish=answer.finish,
+        reply=answer.reply if ask.turns else "",
         elapsed_s=elapsed_s,
     )
 
@@ -129,6 +142,7 @@ def _verdict(headers: httpx.Headers) -> Verdict:
         reason=headers.get(REASON_HEADER, ""),
         provenance=headers.get(PROVENANCE_HEADER, ""),
         category=headers.get(CATEGORY_HEADER, ""),
+        stage=headers.get(STAGE_HEADER, ""),
     )
 
 
@@ -142,18 +156,33 @@ def _read(ask: Ask, response: httpx.Response) -> _Answer:
 
 
 def _read_json(body: dict[str, Any]) -> _Answer:
-    return _Answer(prompt_tokens=(body.get("usage") or {}).get("prompt_tokens"))
+    usage: dict[str, Any] = body.get("usage") or {}
+    choice: dict[str, Any] = next(iter(body.get("choices") or ()), {})
+    return _Answer(
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens") or 0,
+        finish=choice.get("finish_reason") or "",
+        reply=(choice.get("message") or {}).get("content") or "",
+    )
 
 
 def _read_events(text: str) -> _Answer:
     """The usage of a stream of server-sent events that ended as it should."""
-    prompt_tokens, ended = None, False
+    usage: dict[str, Any] = {}
+    finish, ended = "", False
     for line in text.split("\n"):
         payload = line.rstrip("\r").removeprefix("data: ")
         if payload == "[DONE]":
             ended = True
         elif payload.startswith('{"error"'):
             return _Answer(fault="error event")
-        elif '"usage"' in payload:
-            prompt_tokens = (json.loads(payload).get("usage") or {}).get("prompt_tokens", prompt_tokens)
-    return _Answer(prompt_tokens, fault="" if ended else "stream ended early")
+        elif '"usage"' in payload or '"finish_reason":"' in payload:
+            event = json.loads(payload)
+            usage = event.get("usage") or usage
+            finish = next((choice.get("finish_reason") for choice in event.get("choices") or ()), None) or finish
+    return _Answer(
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens") or 0,
+        finish=finish,
+        fault="" if ended else "stream ended early",
+    )

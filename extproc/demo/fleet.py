@@ -12,7 +12,6 @@ from pathlib import Path
 
 from extproc.demo.processes import LOOPBACK, Child, ChildFailedError, child, envoy, free_ports
 from extproc.demo.signals import signals_held
-from extproc.demo.summary import SETTLED_SAMPLES
 from extproc.envoyconfig.bootstrap import bootstrap_yaml
 from extproc.envoyconfig.options import Address, EnvoyOptions, buffer_limit_for
 from extproc.routing.values import Pool
@@ -21,6 +20,9 @@ LONG_MAX_MODEL_LEN = 65_536
 """The long pool's context, unless the threshold asks for more."""
 _MEAN_OUTPUT_TOKENS = 24
 """Answers are short: it is prompts that are routed and learned from."""
+LEARNING_SAMPLES = 2500
+"""Answers that are all read: enough for each of the nine ratios to be held against the truth. Of the demo's last
+requests only a share is read, as in production."""
 _DUALPOOL = (sys.executable, "-m", "extproc")
 
 
@@ -114,9 +116,9 @@ def _service(ports: _Ports, threshold_tokens: int) -> AbstractContextManager[Chi
 
 
 def _service_environment() -> dict[str, str]:
-    """Defaults, whatever this shell has set; only every category is read in full until its ratio can be judged."""
+    """Defaults, whatever this shell has set; only more answers are read, so that there is something to compare."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DUALPOOL_")}
-    return inherited | {"DUALPOOL_LEARNING_SAMPLES": str(SETTLED_SAMPLES)}
+    return inherited | {"DUALPOOL_LEARNING_SAMPLES": str(LEARNING_SAMPLES)}
 
 
 def _options(ports: _Ports, threshold_tokens: int) -> EnvoyOptions:

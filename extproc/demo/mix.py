@@ -1,12 +1,13 @@
 """The requests of the demo: which sizes, shapes and limits, over the corpus's text; sends nothing.
 
-Kinds of text come in turn, so that each is met equally often; sizes, turns and limits are drawn. What an `Ask` says of
-its text is counted from the text itself, not by the service's parser: it is the truth the service is held against.
+Kinds of text come in turn, so that each is met equally often; sizes, turns and limits are drawn. Now and then a
+conversation begins, whose next turns are made of what the model answered. What an `Ask` says of its text is counted
+from the text itself, not by the service's parser: it is the truth the service is held against.
 """
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from random import Random
 from typing import Any, NamedTuple
@@ -22,6 +23,13 @@ COMPLETION_OUTPUT_TOKENS = 16
 
 _MODELS_EVERY = 60
 """One request in so many is GET /v1/models: no inference."""
+_CONVERSATION_EVERY = 40
+"""One item in so many begins a conversation; with its turns they make up one request in nine."""
+_TURNS = 4
+"""After the first."""
+CONVERSATION = "conversation"
+"""The kind of its requests: what they are made of is drawn."""
+_CONVERSATION_KINDS = (Kind.PROSE, Kind.CODE, Kind.CYRILLIC)
 _OUTPUTS_TOKENS = (64, 128, 256, 512, 1024, 2048)
 _BYTES_PER_TOKEN = {
     Kind.PROSE: 4.8,
@@ -57,6 +65,9 @@ _MEDIUM = _Size(weight=30, low=0.10, high=0.50)
 _NEAR = _Size(weight=24, low=0.70, high=1.30)
 _LARGE = _Size(weight=11, low=1.40, high=2.50)
 _QUESTION = _Size(weight=1, low=0.02, high=0.05)
+_OPENING = _Size(weight=1, low=0.60, high=0.95)
+_TURN = _Size(weight=1, low=0.01, high=0.08)
+"""A conversation begins below the threshold, and its turns take it there and past it."""
 _SIZES = (_SMALL, _MEDIUM, _NEAR, _LARGE)
 """Wanted budgets as multiples of the threshold."""
 
@@ -74,6 +85,13 @@ class Ask:
     output_tokens: int | None = None
     """Output the client reserves; None where it names no limit, and the answer may fill the context."""
     streams: bool = False
+    turns: tuple[str, ...] = ()
+    """What the user says next, turn by turn, once the answer to this is there."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests it comes to."""
+        return 1 + len(self.turns)
 
     @property
     def is_inference(self) -> bool:
@@ -82,15 +100,33 @@ class Ask:
 
 
 def asks(corpus: Corpus, *, requests: int, threshold_tokens: int, rng: Random) -> Iterator[Ask]:
-    """So many requests, the same for the same generator state."""
+    """Asks that come to so many requests, the same for the same generator state."""
     kinds = cycle(corpus.sources)
     sources = {kind: cycle(found) for kind, found in corpus.sources.items()}
-    for index in range(requests):
-        if index % _MODELS_EVERY == _MODELS_EVERY - 1:
-            yield Ask(MODELS_PATH)
-            continue
-        kind = next(kinds)
-        yield _inference(kind, next(sources[kind]), corpus.tools, threshold_tokens, rng)
+    index, left = 0, requests
+    while left > 0:
+        index += 1
+        if index % _MODELS_EVERY == 0:
+            ask = Ask(MODELS_PATH)
+        elif index % _CONVERSATION_EVERY == 0:
+            kind = rng.choice(_CONVERSATION_KINDS)
+            ask = _conversation(kind, next(sources[kind]), min(_TURNS, left - 1), threshold_tokens, rng)
+        else:
+            kind = next(kinds)
+            ask = _inference(kind, next(sources[kind]), corpus.tools, threshold_tokens, rng)
+        left -= ask.requests
+        yield ask
+
+
+def next_turn(ask: Ask, reply: str) -> Ask | None:
+    """What follows an answer: the conversation so far with the reply in it, as clients send it; None where it ends."""
+    if not (ask.turns and reply):
+        return None
+    body = json.loads(ask.body)
+    said, *_ = ask.turns
+    body["messages"] += [{"role": "assistant", "content": reply}, {"role": "user", "content": said}]
+    raw = json.dumps(body, ensure_ascii=False).encode()
+    return replace(ask, body=raw, text_bytes=text_bytes(body), turns=ask.turns[1:])
 
 
 def ask_of(body: bytes) -> Ask:
@@ -138,6 +174,28 @@ def _inference(kind: Kind, source: Source, tools: tuple[dict[str, Any], ...], th
     if kind is Kind.TOOLS:
         body["tools"] = rng.sample(tools, rng.randrange(len(tools) * 3 // 4, len(tools) + 1))
     return _ask(path, body | _limit(path, output_tokens, rng) | _streaming(rng), kind, rng)
+
+
+def _conversation(kind: Kind, source: Source, turns: int, threshold: int, rng: Random) -> Ask:
+    """A long text to talk about, then questions with a little more of it."""
+    opening, *further = (
+        compose(source, round(threshold * rng.uniform(size.low, size.high) * _BYTES_PER_TOKEN[kind]), rng)
+        for size in (_OPENING, *[_TURN] * turns)
+    )
+    output_tokens = rng.choice(_OUTPUTS_TOKENS[:3])
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": opening}],
+        "max_tokens": output_tokens,
+    }
+    return Ask(
+        path=CHAT_PATH,
+        body=json.dumps(body, ensure_ascii=False).encode(),
+        kind=CONVERSATION,
+        text_bytes=text_bytes(body),
+        output_tokens=output_tokens,
+        turns=tuple(further),
+    )
 
 
 def _multiple(kind: Kind, rng: Random) -> float:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,20 +16,21 @@ from random import Random
 
 from rich.console import Console
 
+from extproc.demo.asjson import as_json
 from extproc.demo.bodies import read_bodies
 from extproc.demo.corpus import load
 from extproc.demo.drive import drive, fetch_text, measure
 from extproc.demo.fleet import Fleet, fleet
 from extproc.demo.mix import Ask, asks
 from extproc.demo.outcome import Outcome
-from extproc.demo.scrape import Learned, learned_ratios
+from extproc.demo.scrape import Scraped, scraped
 from extproc.demo.screen import console, print_how_to_try, print_summary, screen
-from extproc.demo.summary import PairedTimes, Tally, as_json
+from extproc.demo.summary import PairedTimes, Tally
 from extproc.envoyconfig.options import buffer_limit_for
 from extproc.routing.values import Pool
 
-DEFAULT_REQUESTS = 2700
-"""Enough for 200 samples of each category with the mix as it is."""
+DEFAULT_REQUESTS = 3200
+"""Enough for 200 samples of each category with the mix as it is, and for some that are no longer all read."""
 _LOOK_EVERY_S = 0.5
 _PAIRS_SHARE = 8
 """One pair for the latency comparison to so many requests of the mix."""
@@ -64,7 +65,7 @@ class DemoOptions:
 @dataclass(slots=True)
 class _Result:
     tally: Tally
-    learned: Mapping[str, Learned] = field(default_factory=dict)
+    service: Scraped = field(default_factory=Scraped)
     times: PairedTimes = field(default_factory=PairedTimes)
 
     @property
@@ -76,7 +77,7 @@ def run_demo(options: DemoOptions) -> int:
     """Run it; the exit status: 0 if no request failed, 1 if one did."""
     output = console(to_stderr=options.prints_json)
     requests = list(wanted_requests(options))
-    pairs = paired_requests(options, len(requests))
+    pairs = paired_requests(options, sum(ask.requests for ask in requests))
     output.print(
         "Driving what runs already …" if options.existing else "Starting Envoy, the service and two mock pools …"
     )
@@ -124,7 +125,7 @@ async def _traffic(
 ) -> _Result:
     result = _Result(Tally(options.threshold_tokens))
     outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
-    with screen(output, len(requests)) as view:
+    with screen(output, sum(ask.requests for ask in requests)) as view:
         async with asyncio.TaskGroup() as group:
             driving = group.create_task(
                 drive(
@@ -138,10 +139,10 @@ async def _traffic(
             while not driving.done() and not running.ended():
                 await asyncio.wait([driving], timeout=_LOOK_EVERY_S)
                 await _look(running, outcomes, result)
-                view.show(result.tally, result.learned)
+                view.show(result.tally, result.service)
             driving.cancel()
         await _look(running, outcomes, result)
-        view.show(result.tally, result.learned)
+        view.show(result.tally, result.service)
     running.check()
     if running.baseline_url:
         output.print(f"Comparing {len(pairs)} requests with and without the service …")
@@ -154,15 +155,16 @@ async def _look(running: Fleet, outcomes: asyncio.Queue[Outcome], result: _Resul
     """Take in what has happened since the last look."""
     while not outcomes.empty():
         result.tally.add(outcomes.get_nowait())
-    result.learned = learned_ratios(await fetch_text(running.metrics_url)) or result.learned
+    text = await fetch_text(running.metrics_url)
+    result.service = scraped(text) if text else result.service
 
 
 def _report(result: _Result, options: DemoOptions, output: Console) -> None:
     if options.prints_json:
-        sys.stdout.write(json.dumps(as_json(result.tally, result.learned, result.times), indent=2) + "\n")
+        sys.stdout.write(json.dumps(as_json(result.tally, result.service, result.times), indent=2) + "\n")
         sys.stdout.flush()
     else:
-        print_summary(output, result.tally, result.learned, result.times)
+        print_summary(output, result.tally, result.service, result.times)
 
 
 def _keep(running: Fleet) -> None:

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from extproc.demo.fleet import Fleet
 from extproc.demo.mix import CHAT_PATH, MODEL
-from extproc.demo.scrape import Learned
+from extproc.demo.scrape import Scraped
 from extproc.demo.summary import SETTLED_SAMPLES, TOLERANCE, PairedTimes, RatioLine, Tally, percentile, ratio_lines
-from extproc.routing.values import Misroute
+from extproc.routing.values import Misroute, Stage
 
 _PLAIN_WIDTH = 110
 _PLAIN_STEPS = 5
@@ -26,7 +26,7 @@ _PLAIN_STEPS = 5
 class Screen(Protocol):
     """Shows how far the demo has come."""
 
-    def show(self, tally: Tally, learned: Mapping[str, Learned]) -> None:
+    def show(self, tally: Tally, service: Scraped) -> None:
         """Take in the present state."""
 
 
@@ -51,9 +51,11 @@ class _Tables:
         self._live = live
         self._requests = requests
 
-    def show(self, tally: Tally, learned: Mapping[str, Learned]) -> None:
+    def show(self, tally: Tally, service: Scraped) -> None:
         title = f"{tally.requests} of {self._requests} requests, {tally.failed} failed"
-        self._live.update(Group(title, _decisions(tally), _ratios(ratio_lines(tally, learned)), _misroutes(tally)))
+        ratios = _ratios(ratio_lines(tally, service.ratios))
+        promise = _promise(tally, service)
+        self._live.update(Group(title, _decisions(tally), _stages(tally), ratios, _misroutes(tally), promise))
 
 
 class _Lines:
@@ -62,26 +64,28 @@ class _Lines:
         self._requests = requests
         self._steps_shown = 0
 
-    def show(self, tally: Tally, learned: Mapping[str, Learned]) -> None:
+    def show(self, tally: Tally, service: Scraped) -> None:
         step = tally.requests * _PLAIN_STEPS // max(1, self._requests)
         if step <= self._steps_shown:
             return
         self._steps_shown = step
         short, long = tally.landed_on("short"), tally.landed_on("long")
-        known = ", ".join(f"{name} {found.bytes_per_token:.2f}" for name, found in sorted(learned.items()))
+        known = ", ".join(f"{name} {found.bytes_per_token:.2f}" for name, found in sorted(service.ratios.items()))
         self._output.print(
             f"{tally.requests} requests: {short} short, {long} long, {tally.failed} failed; {known}", soft_wrap=True
         )
 
 
-def print_summary(output: Console, tally: Tally, learned: Mapping[str, Learned], times: PairedTimes) -> None:
+def print_summary(output: Console, tally: Tally, service: Scraped, times: PairedTimes) -> None:
     """The whole result, as tables."""
     output.print(f"\n{tally.requests} requests, {tally.failed} failed{_faults(tally)}")
     if times.failed:
         output.print(f"{times.failed} more failed in the comparison of latencies")
     if tally.landed_elsewhere:
         output.print(f"{tally.landed_elsewhere} of them were answered by another pool than the one the service chose")
-    output.print(_decisions(tally), _misroutes(tally), _ratios(ratio_lines(tally, learned)))
+    output.print(_decisions(tally), _stages(tally), _misroutes(tally))
+    output.print(_promise(tally, service))
+    output.print(_ratios(ratio_lines(tally, service.ratios)))
     output.print(
         "True: mean, over the requests the service may learn from, of the prompt's bytes by the answer's prompt tokens."
         f" Near: within {TOLERANCE:.0%} after at least {SETTLED_SAMPLES} samples."
@@ -105,6 +109,43 @@ def _decisions(tally: Tally) -> RenderableType:
     for decided, count in tally.decided.most_common():
         table.add_row(decided.pool, decided.reason or "(none given)", decided.provenance, str(count))
     return table
+
+
+def _stages(tally: Tally) -> RenderableType:
+    """The least effort that settled each request."""
+    table = Table("settled by", title="Effort", title_justify="left")
+    table.add_column("requests", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("which is")
+    for stage in (stage for stage in Stage if tally.stages[stage]):
+        share = tally.stages[stage] / tally.stages.total()
+        table.add_row(stage.value, str(tally.stages[stage]), f"{share:.1%}", _EFFORTS[stage])
+    return table
+
+
+_EFFORTS = {
+    Stage.NONE: "nothing measured: no inference, no budget to tell",
+    Stage.BOUNDS: "certain by size alone, whatever the tokenizer",
+    Stage.MEMORY: "a conversation seen before: its last count, and the rest estimated",
+    Stage.SIZE: "its bytes, and what text has cost so far",
+    Stage.SAMPLE: "a small sample of the text",
+    Stage.TEXT: "all of the text",
+    Stage.EXACT: "counted by a local tokenizer",
+}
+
+
+def _promise(tally: Tally, service: Scraped) -> str:
+    """What was promised beside what became of it, by two ways of counting."""
+    promised = "nothing is promised" if service.promise is None else f"promised {_percent(service.promise)} at most"
+    return (
+        f"Sent short and did not fit: {_percent(tally.under_realised)} of {tally.judged} requests by their true length,"
+        f" {_percent(service.under_realised)} by the service's own metrics; {promised}."
+        f" Drift alarms: {service.alarms}."
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "none judged" if share is None else f"{share:.2%}"
 
 
 def _misroutes(tally: Tally) -> RenderableType:

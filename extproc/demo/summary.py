@@ -8,19 +8,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from extproc.demo.outcome import Outcome
 from extproc.demo.scrape import Learned
 from extproc.routing.estimators import teaches_ratio
 from extproc.routing.request import read_request
-from extproc.routing.values import Category, Misroute, Pool
+from extproc.routing.values import Category, Misroute, Stage
 
 SETTLED_SAMPLES = 200
 """Samples after which a learned ratio is held against the truth."""
 TOLERANCE = 0.05
 """How near the truth a settled ratio must be."""
-_MS = 1000.0
+MS = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,8 @@ class Tally:
     landed: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By kind and pool."""
     decided: Counter[Decided] = field(default_factory=Counter)
+    stages: Counter[Stage] = field(default_factory=Counter)
+    """By what settled them, of those that the service decided."""
     misrouted: Counter[tuple[Misroute, str, str]] = field(default_factory=Counter)
     """By way, kind and provenance."""
     true_ratios: dict[str, Ratios] = field(default_factory=dict)
@@ -78,6 +79,8 @@ class Tally:
             self.landed[kind, outcome.instance] += 1
             self.landed_elsewhere += verdict.pool not in {"", outcome.instance}
             self.decided[Decided(outcome.instance, verdict.reason, verdict.provenance)] += 1
+        if verdict.pool:
+            self.stages[Stage(verdict.stage or Stage.NONE)] += 1
         if outcome.prompt_tokens is not None:
             self._judge(outcome, outcome.prompt_tokens)
 
@@ -88,6 +91,11 @@ class Tally:
     def misrouted_by(self, way: Misroute) -> int:
         """Requests misrouted one way."""
         return sum(count for (found, _, _), count in self.misrouted.items() if found is way)
+
+    @property
+    def under_realised(self) -> float | None:
+        """Share of requests that went short and did not fit, by the truth; None before one was judged."""
+        return self.misrouted_by(Misroute.UNDER) / self.judged if self.judged else None
 
     def _judge(self, outcome: Outcome, prompt_tokens: int) -> None:
         self.judged += 1
@@ -140,7 +148,7 @@ class PairedTimes:
         """Difference of one percentile of the two, in milliseconds; None without pairs."""
         if not self.routed_s or not self.baseline_s:
             return None
-        return (percentile(self.routed_s, share) - percentile(self.baseline_s, share)) * _MS
+        return (percentile(self.routed_s, share) - percentile(self.baseline_s, share)) * MS
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -161,63 +169,3 @@ def ratio_lines(tally: Tally, learned: Mapping[str, Learned]) -> dict[str, Ratio
             true_requests=truth.requests,
         )
     return lines
-
-
-def as_json(tally: Tally, learned: Mapping[str, Learned], times: PairedTimes) -> dict[str, Any]:
-    """The summary for machines; numbers rounded to what they mean."""
-    return {
-        "requests": tally.requests,
-        "failed": tally.failed + times.failed,
-        "faults": dict(tally.faults),
-        "judged": tally.judged,
-        "landed_elsewhere": tally.landed_elsewhere,
-        "threshold_tokens": tally.threshold_tokens,
-        "routed": {pool.value: tally.landed_on(pool) for pool in Pool},
-        "misrouted": {way.value: tally.misrouted_by(way) for way in (Misroute.UNDER, Misroute.OVER)},
-        "misrouted_by_provenance": {way.value: _by_provenance(tally, way) for way in (Misroute.UNDER, Misroute.OVER)},
-        "decisions": [
-            {"pool": key.pool, "reason": key.reason, "provenance": key.provenance, "requests": count}
-            for key, count in tally.decided.most_common()
-        ],
-        "ratios": {category: _ratio_json(line) for category, line in ratio_lines(tally, learned).items()},
-        "added_latency_ms": {"p50": _rounded(times.added_ms(0.50)), "p99": _rounded(times.added_ms(0.99))},
-        "latency_ms": _latency_json(times),
-    }
-
-
-def _by_provenance(tally: Tally, way: Misroute) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for (found, _, provenance), count in tally.misrouted.items():
-        if found is way:
-            counts[provenance or "none"] += count
-    return dict(counts)
-
-
-def _ratio_json(line: RatioLine) -> dict[str, Any]:
-    return {
-        "learned": _rounded(line.learned),
-        "true": _rounded(line.true),
-        "samples": line.samples,
-        "true_requests": line.true_requests,
-        "within_5_percent": line.settled_within_tolerance,
-    }
-
-
-def _latency_json(times: PairedTimes) -> dict[str, Any]:
-    """Both sides of the comparison, and what was measured."""
-    if not times.routed_s:
-        return {"pairs": 0}
-    sides = {"routed": times.routed_s, "baseline": times.baseline_s}
-    return {
-        "pairs": len(times.routed_s),
-        "failed": times.failed,
-        "measured": "request sent to last byte of a JSON answer, same bodies in turn through both listeners",
-        **{
-            name: {"p50": _rounded(percentile(side, 0.50) * _MS), "p99": _rounded(percentile(side, 0.99) * _MS)}
-            for name, side in sides.items()
-        },
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

@@ -256,7 +256,8 @@ def _teach(served: Served, facts: RequestFacts, lesson: Lesson, whole: Judgement
         served.density.learn(facts.text_bytes, prompt_tokens)
         sampled = _widened(served, facts, served.model.judge(lesson.sample, facts))
         served.observe(Stage.SAMPLE, sampled, prompt_tokens)
-        served.compare(sampled, whole)
+        if facts.text_bytes > SAMPLE_CHARS:
+            served.compare(sampled, whole)
         alarmed = served.watch(served.observe(Stage.TEXT, whole, prompt_tokens))
     served.model.learn(lesson.text, facts, prompt_tokens)
     return alarmed
@@ -279,7 +280,8 @@ def _estimate(served: Served, stage: Stage, judgement: Judgement, log_room: floa
 def _possible(facts: RequestFacts, usage: Usage) -> bool:
     """At most one token a byte, beside what the template adds; at least what the densest text has."""
     most = facts.text_bytes + facts.structure_bytes + facts.escape_bytes + _TEMPLATE_TOKENS * (1 + facts.message_count)
-    return facts.text_bytes / MAX_BYTES_PER_TOKEN <= usage.prompt_tokens <= most + _TEMPLATE_TOKENS * facts.tool_count
+    least = max(1.0, facts.text_bytes / MAX_BYTES_PER_TOKEN)
+    return least <= usage.prompt_tokens <= most + _TEMPLATE_TOKENS * facts.tool_count
 
 
 def _widened(served: Served, facts: RequestFacts, judgement: Judgement) -> Judgement:

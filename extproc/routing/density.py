@@ -24,8 +24,13 @@ class Density:
         self.variance = _VARIANCE
 
     def judge(self, text_bytes: int, doubt: float) -> Judgement:
-        """The estimate of a prompt of so many bytes, more than none."""
-        return Judgement(math.log(text_bytes) + self.mean, math.sqrt(self.variance + doubt * doubt))
+        """The estimate of a prompt of so many bytes.
+
+        It is never surer than over all kinds of text: traffic of one kind says nothing of the kind that comes next,
+        and here nobody looks which it is.
+        """
+        variance = max(_VARIANCE, self.variance) + doubt * doubt
+        return Judgement(math.log(text_bytes or 1) + self.mean, math.sqrt(variance))
 
     def learn(self, text_bytes: int, prompt_tokens: int) -> None:
         """Take in what a prompt cost."""

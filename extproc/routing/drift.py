@@ -13,6 +13,9 @@ _SIZE_MAX = 2.0
 _ALLOWED = 0.05
 """Outliers for each answer that are never an alarm."""
 _SLOWLY = 1.0 / 500.0
+_UNEVENTFUL = 100.0
+"""Answers without an outlier that stand for those before the first: errors that are all outliers from the first on, as
+where the vocabulary was changed while the service was down, are then an alarm, and not what is usual."""
 _ALARM = 2.5
 """Outliers in excess of what is allowed. Two absurd errors within ten answers, or three at the margin, reach it."""
 _BUNCHED = 25.0
@@ -35,7 +38,7 @@ class Vigil:
         self._excess = max(0.0, self._excess + size - _ALLOWED - 2.0 * self._usual)
         alarming = self._excess >= _ALARM + _BUNCHED * self._usual
         self._answers += 1
-        self._usual += max(_SLOWLY, 1.0 / self._answers) * (size - self._usual)
+        self._usual += max(_SLOWLY, 1.0 / (_UNEVENTFUL + self._answers)) * (size - self._usual)
         if not alarming:
             return False
         self._excess = 0.0

@@ -32,7 +32,7 @@ CLASSES: tuple[tuple[str, bytes], ...] = (
     ("upper", bytes(range(0x41, 0x5B))),
     ("digit", bytes(range(0x30, 0x3A))),
     ("space", b" "),
-    ("newline", b"\r\n"),
+    ("newline", b"\n"),
     ("tab", b"\t"),
     ("underscore", b"_"),
     ("quote", b'"'),
@@ -57,8 +57,8 @@ CLASSES: tuple[tuple[str, bytes], ...] = (
     ("wide", b"\xee\xef"),
     ("emoji", bytes(range(0xF0, 0x100))),
 )
-"""Kinds of bytes that vocabularies treat alike; every byte is in one. From "continuation" on they are the bytes of
-UTF-8 outside ASCII: the lead byte tells the script, a continuation byte nothing."""
+"""Kinds of bytes that vocabularies treat alike; every byte but the carriage return is in one. From "continuation" on
+they are the bytes of UTF-8 outside ASCII: the lead byte tells the script, a continuation byte nothing."""
 _NAMES = tuple(name for name, _ in CLASSES)
 _LETTERS = ("lower", "upper")
 _MARKS = ("underscore", "quote", "apostrophe", "square", "curly", "round", "code", "stop", "mark")
@@ -98,12 +98,14 @@ def _from_pairs() -> npt.NDArray[np.float32]:
         [float(after == name) for name in _NAMES] + [float(_begins(kind, before, after)) for kind in TRANSITIONS]
         for before, after in product(_NAMES, repeat=2)
     ]
-    return np.array(rows, np.float32)
+    return np.ascontiguousarray(np.array(rows, np.float32).T)
 
 
 _TABLE = _table()
-_PAIRS = len(CLASSES) ** 2
+_FACTOR, _PAIRS = np.uint16(len(CLASSES)), len(CLASSES) ** 2
 _FROM_PAIRS = _from_pairs()
+_IGNORED = b"\r"
+"""Before a line break it changes nothing: vocabularies have both together as one token."""
 _BREAK = b"\n"
 """Set before a text, so that its first byte has one before it and its first word is seen to begin."""
 _SCRIPT_SHARE = 0.4
@@ -178,10 +180,11 @@ def _strips(text: Any, chars: int, strips: int) -> Any:
 
 def _shares(text: bytes) -> Array:
     """Features of bytes, each divided by their number."""
-    classes = np.frombuffer((_BREAK + text).translate(_TABLE), np.uint8)
-    pairs = np.bincount(classes[:-1] * np.uint16(len(CLASSES)) + classes[1:], minlength=_PAIRS)
-    counted: Array = (pairs.astype(np.float32) @ _FROM_PAIRS).astype(np.float64)
-    return counted / max(1, len(text))
+    classes = np.frombuffer((_BREAK + text).translate(_TABLE, _IGNORED), np.uint8)
+    codes = classes[:-1] * _FACTOR
+    codes += classes[1:]
+    pairs = np.bincount(codes, minlength=_PAIRS).astype(np.float32)
+    return (_FROM_PAIRS @ pairs).astype(np.float64) / max(1, len(text))
 
 
 def _classify(shares: Sequence[float]) -> Category:

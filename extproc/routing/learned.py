@@ -6,8 +6,10 @@ import msgspec
 
 from extproc.routing.values import Category, Stage
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""What a float still tells from the next one, far above all that can be counted."""
+Spread = Annotated[float, msgspec.Meta(ge=0, le=10)]
+"""A deviation or a variance of a logarithm."""
 
 
 class RatioState(msgspec.Struct, frozen=True):
@@ -41,16 +43,16 @@ class ServedState(msgspec.Struct, frozen=True):
 
     model: str
     samples: Count
-    doubt: NotNegative
-    sampling_variance: NotNegative
-    log_density: float
-    density_variance: NotNegative
+    doubt: Spread
+    sampling_variance: Spread
+    log_density: Annotated[float, msgspec.Meta(ge=-10, le=10)]
+    density_variance: Spread
     wanted: Count
     alarms: Count
     linear: RidgeState
     exemplars: ExemplarsState
     framing: RidgeState
-    framing_variances: tuple[NotNegative, NotNegative]
+    framing_variances: tuple[Spread, Spread]
     errors: dict[Stage, bytes]
 
 

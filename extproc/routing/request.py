@@ -69,11 +69,6 @@ class Request:
             self._sample = sample_features(prompt.pieces, prompt.structures)
         return self._sample
 
-    @property
-    def sampled(self) -> bool:
-        """Whether anybody has looked at its text."""
-        return self._sample is not None
-
     def text(self) -> Features:
         """Features of all text, looked at once."""
         if self._text is None:

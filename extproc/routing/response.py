@@ -204,8 +204,9 @@ def _last_finish(text: bytes) -> Finish:
 
     In chat and completions the last event with a choice tells, right before the one with the usage. To look for it all
     along the stream would make reading a third dearer; so of several choices only the last to end is heard. Text of the
-    model cannot be taken for it: within JSON its quotation marks are escaped.
+    model cannot be taken for it: within JSON its quotation marks are escaped. What comes after the end has no say.
     """
+    text = text.partition(b"[DONE]")[0]
     for mark in _FINISH_MARKS:
         _, found, rest = text.rpartition(mark)
         if found:

@@ -108,7 +108,9 @@ class Router:
         budget = self._bounds(request)
         verdict: Verdict | None = self.policy.settle(facts, budget)
         estimate: Estimate | None = None
-        if verdict is None:
+        if verdict is not None:
+            verdict = self._without_certainty(facts, verdict)
+        else:
             estimate = self.estimator.estimate(request, self.policy.threshold_tokens - (budget.output_tokens or 0))
             budget = budget_of(facts, budget, estimate)
             verdict = self.policy.choose(budget, estimate)
@@ -158,6 +160,12 @@ class Router:
         reserved = self.outputs.reserve(request.facts.model, request.category())
         most = bounds.certain_prompt_tokens
         return Budget(certain_prompt_tokens=most, output_tokens=reserved, prompt_tokens=most)
+
+    def _without_certainty(self, facts: RequestFacts, verdict: Verdict) -> Verdict:
+        """What rests on a learned output is not certain, however certain the prompt is."""
+        if self.outputs is None or facts.output_tokens is not None or verdict.provenance is not Provenance.CERTAIN:
+            return verdict
+        return verdict._replace(provenance=Provenance.CALIBRATED)
 
     def _share(self, request: Request, budget: Budget, verdict: Verdict) -> float:
         """Of such requests, how many are observed: all while they are needed, then a share, to learn or to judge by."""
@@ -215,14 +223,13 @@ _UNSETTLED = Verdict(Pool.LONG, Reason.UNREADABLE, Provenance.FALLBACK)
 
 
 def _decision(request: Request, budget: Budget, verdict: Verdict, estimate: Estimate | None) -> Decision:
-    """A decision whose answer is not wanted. Its category is told where its text was looked at anyway."""
+    """A decision whose answer is not wanted."""
     pool, reason, provenance = verdict
     if estimate is None:
-        certain = provenance is Provenance.CERTAIN
-        stage, doubt = (Stage.BOUNDS, _CERTAIN) if certain else (Stage.NONE, None)
+        stage = Stage.NONE if provenance is Provenance.FALLBACK else Stage.BOUNDS
+        doubt = _CERTAIN if provenance is Provenance.CERTAIN else None
         return Decision(pool, reason, provenance, request.facts, budget, stage, None, doubt)
-    category = request.category() if request.sampled else None
-    return Decision(pool, reason, provenance, request.facts, budget, estimate.stage, category, estimate.doubt)
+    return Decision(pool, reason, provenance, request.facts, budget, estimate.stage, None, estimate.doubt)
 
 
 def _can_be_judged(facts: RequestFacts, budget: Budget) -> bool:

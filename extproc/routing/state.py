@@ -29,6 +29,11 @@ _MAGIC = b"dualpool state "
 _DIGEST_BYTES = 16
 STATE_MAX_BYTES = 64 * 2**20
 """Bound on what is read; a full state has 4 MiB."""
+_MOST_OF_MEANS, _MOST_OF_SUMS = 100.0, 1e9
+"""Means of logarithms and shares of a prompt stay below 20, sums over the answers that are not forgotten below 1e6 a
+replica. Beyond these an estimate would leave the range of numbers."""
+_ROUNDING = 1e-5
+"""Of sums, by which 32-bit floats may miss."""
 
 
 class StateError(DualpoolError):
@@ -64,7 +69,7 @@ def decode(raw: bytes) -> RouterState:
         raise StateError("it is damaged: its checksum does not match")
     try:
         return _DECODER.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise StateError("it is damaged: its parts are not what they should be") from error
 
 
@@ -124,10 +129,10 @@ class _Parts:
     def __init__(self, state: ServedState) -> None:
         self._linear = _unpack_ridge(state.linear, TERMS)
         self._framing = _unpack_ridge(state.framing, exact.TERMS)
-        self._places = _unpack(state.exemplars.places, COUNT)
-        self._rows = _unpack(state.exemplars.rows, TERMS)
-        self._learned = _unpack(state.exemplars.learned, 3)
-        self._errors = {stage: _unpack(raw, len(PRIOR_ERRORS)) for stage, raw in state.errors.items()}
+        self._places = _unpack(state.exemplars.places, COUNT, _MOST_OF_MEANS)
+        self._rows = _unpack(state.exemplars.rows, TERMS, _MOST_OF_MEANS)
+        self._learned = _unpack(state.exemplars.learned, 3, _MOST_OF_MEANS)
+        self._errors = {stage: _unpack_errors(raw) for stage, raw in state.errors.items()}
         lengths = {len(self._places), len(self._rows), len(self._learned)}
         if len(lengths) != 1 or max(lengths) > CAPACITY or (self._learned[:, (0, 2)] < 0).any():
             raise StateError("it is damaged: its exemplars do not fit together")
@@ -141,7 +146,7 @@ class _Parts:
         for stage, errors in self._errors.items():
             if stage in served.margins:
                 margin = served.margins[stage]
-                margin.errors = np.maximum(0.0, margin.errors + errors[0] - PRIOR_ERRORS)
+                margin.errors = margin.errors + np.maximum(0.0, errors - PRIOR_ERRORS)
 
 
 def _ridge_state(ridge: Ridge) -> RidgeState:
@@ -149,10 +154,24 @@ def _ridge_state(ridge: Ridge) -> RidgeState:
 
 
 def _unpack_ridge(state: RidgeState, terms: int) -> tuple[Array, Array]:
-    information, moment = _unpack(state.information, terms), _unpack(state.moment, terms)
-    if information.shape != (terms, terms) or len(moment) != 1 or (np.diag(information) < 0).any():
+    information, moment = (_unpack(raw, terms, _MOST_OF_SUMS) for raw in (state.information, state.moment))
+    if information.shape != (terms, terms) or len(moment) != 1 or not _is_sum_of_squares(information):
         raise StateError("it is damaged: its statistics do not fit together")
     return information, moment[0]
+
+
+def _is_sum_of_squares(information: Array) -> bool:
+    """Whether rows can have come to this: then it can be solved for, whatever is added."""
+    least = np.linalg.eigvalsh(information)[0]
+    return bool(least >= -_ROUNDING * (1.0 + np.trace(information)) and (information == information.T).all())
+
+
+def _unpack_errors(raw: bytes) -> Array:
+    rows = _unpack(raw, len(PRIOR_ERRORS), _MOST_OF_SUMS)
+    if len(rows) != 1 or (rows < 0).any():
+        raise StateError("it is damaged: its errors are no counts")
+    errors: Array = rows[0]
+    return errors
 
 
 def _add_ridge(ridge: Ridge, statistics: tuple[Array, Array]) -> None:
@@ -165,13 +184,13 @@ def _pack(array: npt.NDArray[Any]) -> bytes:
     return array.astype("<f4").tobytes()
 
 
-def _unpack(raw: bytes, columns: int) -> Array:
-    """Rows of so many finite numbers."""
+def _unpack(raw: bytes, columns: int, most: float) -> Array:
+    """Rows of so many numbers, none beyond what can have been learned."""
     if len(raw) % (4 * columns):
         raise StateError("it is damaged: an array is of another shape")
     array = np.frombuffer(raw, "<f4").astype(np.float64).reshape(-1, columns)
-    if not np.isfinite(array).all():
-        raise StateError("it is damaged: an array holds what is no number")
+    if not (np.abs(array) <= most).all():  # nor is what is no number
+        raise StateError("it is damaged: an array holds what nobody can have learned")
     return array
 
 

@@ -47,7 +47,7 @@ class Stage(StrEnum):
     """The effort that settled a decision; each costs about ten times the one before it."""
 
     NONE = "none"
-    """Nothing was measured: a flaw, the headers alone, or the output alone."""
+    """Nothing was measured: a flaw, the headers alone, or an output that nobody limits."""
     BOUNDS = "bounds"
     """Size bounds settle it, whatever the tokenizer."""
     MEMORY = "memory"
@@ -188,7 +188,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     stage: Stage = Stage.NONE
     """The effort that settled it."""
     category: Category | None = None
-    """The kind of text; None where nobody needed to look at it."""
+    """The kind of text; set where the answer is observed."""
     doubt: float | None = None
     """How likely the other pool would have been right; 0 where it is certain, None where nobody can tell."""
     observe: bool = False

@@ -153,7 +153,7 @@ def test_container_is_locked_down(stack: Stack, service: str) -> None:
 
 def test_service_image_is_small(stack: Stack) -> None:
     """Nothing that only the mock, the demo or Envoy's configuration needs is in the service's image."""
-    extras = ["httpx", "starlette", "uvicorn", "quicktok", "envoy_data_plane", "numpy", "psutil"]
+    extras = ["httpx", "starlette", "uvicorn", "quicktok", "envoy_data_plane", "tokenizers", "matplotlib", "psutil"]
     script = f"import importlib.util as u; print([name for name in {extras} if u.find_spec(name)])"
     assert stack.execute("extproc", "python", "-c", script).stdout.strip() == "[]"
 
@@ -165,6 +165,24 @@ def test_load_is_routed_and_learned_from(stack: Stack) -> None:
     last = re.search(rf"^{REQUESTS} requests: (\d+) short, (\d+) long, 0 failed; .*prose \d", said, flags=re.MULTILINE)
     assert last is not None, said
     assert min(int(last[1]), int(last[2])) > 0
+
+
+def test_what_was_learned_survives_a_new_container(stack: Stack) -> None:
+    """Stopped, removed and made anew, the service begins with what the load taught it."""
+    before = _samples(stack)
+    assert before > 0
+    stack.compose("stop", "extproc")
+    stack.compose("rm", "--force", "extproc")
+    stack.compose("up", "--detach", "extproc")
+    stack.wait_until_healthy()
+    assert _samples(stack) == before
+
+
+def _samples(stack: Stack) -> float:
+    """Answers the service has learned from, by its metrics."""
+    address = stack.compose("port", "extproc", "9464").strip()
+    lines = httpx.get(f"http://{address}/metrics", trust_env=False).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("dualpool_model_samples{"))
 
 
 def test_containers_end_by_themselves_when_told(stack: Stack) -> None:

@@ -10,13 +10,14 @@ import yaml
 from extproc.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_service_is_locked_down(name: str) -> None:
-    """Each service runs as a numbered user other than root, writes nowhere, has no capabilities and gains none."""
+    """Each service runs as a numbered user other than root, its root read-only, with no capabilities to use or gain."""
     service = SERVICES[name]
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"])
     assert service["read_only"] is True
@@ -57,6 +58,21 @@ def test_base_images_are_pinned() -> None:
     assert f"ARG PYTHON_IMAGE={defaults['PYTHON_IMAGE']}\n" in DOCKERFILE
     stages = set(re.findall(r" AS (\S+)", DOCKERFILE))
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE)) <= {"${PYTHON_IMAGE}", *stages}
+
+
+def test_service_alone_may_write_and_only_its_state() -> None:
+    """The one volume that is not read-only is where the state file lies, and the image gives it to the user."""
+    writable = {
+        (name, volume)
+        for name, service in SERVICES.items()
+        for volume in service.get("volumes", ())
+        if not volume.endswith(":ro")
+    }
+    assert writable == {("extproc", "state:/state")}
+    assert COMPOSE["volumes"].keys() == {"state"}
+    assert SERVICES["extproc"]["environment"]["DUALPOOL_STATE_FILE"].startswith("/state/")
+    user, group = SERVICES["extproc"]["user"].split(":")
+    assert f"os.chown('/state', {user}, {group})" in DOCKERFILE
 
 
 def test_service_has_time_to_drain() -> None:

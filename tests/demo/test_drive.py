@@ -81,9 +81,12 @@ async def test_json_answer(url: str) -> None:
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 async def test_event_stream(url: str, newline: str) -> None:
     """Usage is read from its own event, whatever the other events speak of."""
-    text = f"data: {CONTENT}\n\n: keep-alive\n\ndata: {USAGE}\n\ndata: [DONE]\n\n".replace("\n", newline)
+    last = '{"choices":[{"delta":{},"finish_reason":"length"}]}'
+    events = (CONTENT, last, USAGE, "[DONE]")
+    text = ": keep-alive\n\n".join(f"data: {event}\n\n" for event in events).replace("\n", newline)
     outcome = await outcome_of(url, ask(text, streams=True))
-    assert (outcome.fault, outcome.prompt_tokens) == ("", 12)
+    assert (outcome.fault, outcome.prompt_tokens, outcome.completion_tokens) == ("", 12, 1)
+    assert outcome.finish == "length"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,23 @@ async def test_drive_sends_all(url: str) -> None:
     found = [outcomes.get_nowait() for _ in range(outcomes.qsize())]
     assert sorted(outcome.ask.path for outcome in found) == [CHAT_PATH] * 7 + [MODELS_PATH]
     assert not any(outcome.fault for outcome in found)
+
+
+async def test_conversation_goes_on_with_what_was_answered(url: str) -> None:
+    """Each turn is sent once the answer to the one before is there, and carries it; what others say is not kept."""
+    answer = json.dumps({"choices": [{"message": {"content": "Aye."}, "finish_reason": "stop"}], **json.loads(USAGE)})
+    body = {"status": 200, "text": answer, "messages": [{"role": "user", "content": "Well?"}]}
+    outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+    first = Ask(CHAT_PATH, json.dumps(body).encode(), turns=("And?", "So?"))
+    await drive(url, url, iter([first]), concurrency=2, outcomes=outcomes)
+    found = [outcomes.get_nowait() for _ in range(outcomes.qsize())]
+    said = [[message["content"] for message in json.loads(outcome.ask.body)["messages"]] for outcome in found]
+    assert said == [["Well?"], ["Well?", "Aye.", "And?"], ["Well?", "Aye.", "And?", "Aye.", "So?"]]
+    assert [(outcome.reply, outcome.finish, outcome.completion_tokens) for outcome in found] == [
+        ("Aye.", "stop", 1),
+        ("Aye.", "stop", 1),
+        ("", "stop", 1),
+    ]
 
 
 async def test_untold_length_is_asked_for(url: str) -> None:

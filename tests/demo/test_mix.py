@@ -5,7 +5,17 @@ from random import Random
 import pytest
 
 from extproc.demo.corpus import Corpus, Kind, load
-from extproc.demo.mix import CHAT_PATH, COMPLETIONS_PATH, MODELS_PATH, Ask, ask_of, asks, text_bytes
+from extproc.demo.mix import (
+    CHAT_PATH,
+    COMPLETIONS_PATH,
+    CONVERSATION,
+    MODELS_PATH,
+    Ask,
+    ask_of,
+    asks,
+    next_turn,
+    text_bytes,
+)
 from extproc.routing.request import read_request
 
 THRESHOLD = 8192
@@ -30,8 +40,8 @@ def test_same_seed_same_requests(corpus: Corpus) -> None:
 
 
 def test_kinds_are_met_equally_often(mixed: list[Ask]) -> None:
-    """Every kind of text has the same share, give or take one."""
-    counts = Counter(ask.kind for ask in mixed if ask.is_inference)
+    """Every kind of text has the same share, give or take one, conversations aside."""
+    counts = Counter(ask.kind for ask in mixed if ask.is_inference and ask.kind != CONVERSATION)
     assert counts.keys() == set(Kind)
     assert max(counts.values()) - min(counts.values()) <= 1
 
@@ -47,6 +57,46 @@ def test_shapes_are_mixed(mixed: list[Ask]) -> None:
     assert any(isinstance(body["messages"][-1]["content"], list) for body in chats)
     assert any(b"\\u" in ask.body for ask in mixed if ask.kind == Kind.CJK)
     assert all(body["stream_options"] == {"include_usage": True} for body in bodies if "stream" in body)
+
+
+@pytest.mark.parametrize("requests", [1, 40, 41, 44, 600])
+def test_asks_come_to_the_number_wanted(corpus: Corpus, requests: int) -> None:
+    """Turns count as requests, and the last conversation is as long as there is room for."""
+    found = asks(corpus, requests=requests, threshold_tokens=THRESHOLD, rng=Random(3))
+    assert sum(ask.requests for ask in found) == requests
+
+
+def test_conversations_grow_past_the_threshold(mixed: list[Ask]) -> None:
+    """They begin below it and take a few turns; some end above it, some below."""
+    conversations = [ask for ask in mixed if ask.kind == CONVERSATION]
+    assert 0.05 < sum(ask.requests for ask in conversations) / 600 < 0.2
+    begins = [ask.text_bytes / 5 for ask in conversations]
+    ends = [_last_turn(ask).text_bytes / 5 for ask in conversations]
+    assert THRESHOLD / 2 < min(begins) < max(begins) < THRESHOLD * 1.2
+    assert min(ends) < THRESHOLD < max(ends)
+
+
+def _last_turn(ask: Ask) -> Ask:
+    """What a conversation comes to where every answer is short."""
+    following = next_turn(ask, "An answer.")
+    return ask if following is None else _last_turn(following)
+
+
+def test_next_turn_answers_to_the_reply() -> None:
+    """The conversation comes back whole, with the reply and the next question at its end, and counts its own bytes."""
+    first = Ask(CHAT_PATH, b'{"messages":[{"role":"user","content":"one"}]}', text_bytes=3, turns=("two", "three"))
+    second = next_turn(first, "né")
+    assert second is not None
+    assert [message["content"] for message in json.loads(second.body)["messages"]] == ["one", "né", "two"]
+    assert (second.text_bytes, second.turns, second.requests) == (9, ("three",), 2)
+    third = next_turn(second, "yes")
+    assert third is not None
+    assert next_turn(third, "yes") is None
+
+
+def test_a_conversation_ends_where_no_answer_came() -> None:
+    """There is nothing to answer to."""
+    assert next_turn(Ask(CHAT_PATH, b'{"messages":[]}', turns=("two",)), "") is None
 
 
 def test_sizes_lie_on_both_sides_of_the_threshold(mixed: list[Ask]) -> None:

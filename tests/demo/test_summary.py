@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 from extproc.demo.mix import Ask, ask_of
 from extproc.demo.outcome import Outcome, Verdict
 from extproc.demo.scrape import Learned
-from extproc.demo.summary import PairedTimes, Tally, as_json, percentile, ratio_lines
+from extproc.demo.summary import PairedTimes, Tally, percentile, ratio_lines
+from extproc.routing.values import Misroute, Stage
 
-CALIBRATED = Verdict("short", "fits", "calibrated", "prose")
-COLD = Verdict("long", "estimator_cold", "cold", "prose")
+CALIBRATED = Verdict("short", "fits", "calibrated", "prose", "sample")
+COLD = Verdict("long", "exceeds", "cold", "prose", "text")
+UNASKED = Verdict()
+NO_INFERENCE = Verdict("long", "not_inference", "fallback")
 
 
 def chat(text: str) -> Ask:
@@ -36,13 +39,22 @@ def test_counts_by_pool_reason_and_way() -> None:
         Outcome(ask, 200, instance="long", verdict=COLD, prompt_tokens=250),
         Outcome(ask, fault="ReadTimeout"),
     )
-    summary = as_json(tally, {}, PairedTimes())
-    assert (summary["requests"], summary["failed"], summary["judged"]) == (4, 1, 3)
-    assert summary["faults"] == {"ReadTimeout": 1}
-    assert summary["routed"] == {"short": 2, "long": 1}
-    assert summary["misrouted"] == {"under": 1, "over": 1}
-    assert summary["misrouted_by_provenance"] == {"under": {"calibrated": 1}, "over": {"cold": 1}}
-    assert {"pool": "long", "reason": "estimator_cold", "provenance": "cold", "requests": 1} in summary["decisions"]
+    assert (tally.requests, tally.failed, tally.judged) == (4, 1, 3)
+    assert tally.faults == {"ReadTimeout": 1}
+    assert (tally.landed_on("short"), tally.landed_on("long")) == (2, 1)
+    assert tally.misrouted == {(Misroute.UNDER, "file", "calibrated"): 1, (Misroute.OVER, "file", "cold"): 1}
+    assert tally.under_realised == pytest.approx(1 / 3)
+
+
+def test_requests_count_by_what_settled_them() -> None:
+    """A decision without a stage measured nothing; a request the service was not asked about counts nowhere."""
+    tally = tally_of(*(Outcome(chat("x"), 200, verdict=found) for found in (CALIBRATED, COLD, NO_INFERENCE, UNASKED)))
+    assert tally.stages == {Stage.SAMPLE: 1, Stage.TEXT: 1, Stage.NONE: 1}
+
+
+def test_nothing_judged_has_no_share() -> None:
+    """Rather than a share of nought."""
+    assert tally_of(Outcome(chat("x"), fault="ReadTimeout")).under_realised is None
 
 
 def test_landing_elsewhere_is_counted() -> None:
@@ -90,15 +102,9 @@ def test_learned_without_truth_and_truth_without_learned() -> None:
 def test_added_latency_is_the_difference_of_percentiles() -> None:
     """Milliseconds between the two sides at the same percentile; none without pairs."""
     times = PairedTimes(routed_s=[0.003, 0.002, 0.009], baseline_s=[0.001, 0.001, 0.004])
-    summary = as_json(tally_of(), {}, times)
-    assert summary["added_latency_ms"] == {"p50": 2.0, "p99": 5.0}
-    assert summary["latency_ms"]["pairs"] == 3
-    assert as_json(tally_of(), {}, PairedTimes())["added_latency_ms"] == {"p50": None, "p99": None}
-
-
-def test_failed_pairs_count_as_failed() -> None:
-    """A request that fails in the comparison fails the demo."""
-    assert as_json(tally_of(), {}, PairedTimes(failed=2))["failed"] == 2
+    assert times.added_ms(0.5) == pytest.approx(2.0)
+    assert times.added_ms(0.99) == pytest.approx(5.0)
+    assert PairedTimes().added_ms(0.5) is None
 
 
 @settings(max_examples=50)

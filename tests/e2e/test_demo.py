@@ -39,6 +39,8 @@ def test_json_summary() -> None:
     assert summary["routed"]["short"] + summary["routed"]["long"] == 60
     assert summary["landed_elsewhere"] == 0
     assert summary["misrouted"]["under"] == 0
+    assert sum(summary["stages"].values()) == 60
+    assert summary["under_routing"] == {"promised": 0.001, "realised": 0.0, "realised_by_metrics": 0.0}
     assert {line["reason"] for line in summary["decisions"]} >= {"fits_whatever_tokenizer", "not_inference"}
     assert summary["ratios"]["prose"].keys() >= {"learned", "true"}
     assert summary["ratios"]["prose"]["true"] > 3
@@ -47,7 +49,11 @@ def test_json_summary() -> None:
 
 @pytest.mark.timeout(300)
 def test_every_ratio_converges_to_the_truth() -> None:
-    """After the default demo every category has 200 answers behind it and lies within 5 % of the mock's tokenizer."""
+    """After the default demo every category has 200 answers behind it and lies within 5 % of the mock's tokenizer.
+
+    Every stage without a tokenizer settled some, and no more was sent short that does not fit than was promised, give
+    or take chance: of 3,150 requests three are expected, and more than nine in one run of a thousand.
+    """
     done = subprocess.run([*DEMO, "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
@@ -55,7 +61,14 @@ def test_every_ratio_converges_to_the_truth() -> None:
     for category, ratio in summary["ratios"].items():
         assert ratio["samples"] >= 200, category
         assert ratio["learned"] == pytest.approx(ratio["true"], rel=0.05), category
-    assert summary["failed"] == summary["misrouted"]["under"] == 0
+    assert summary["failed"] == summary["drift_alarms"] == 0
+    assert min(summary["stages"][stage] for stage in ("bounds", "memory", "size", "sample", "text")) > 50
+    assert summary["misrouted"]["under"] <= 9
+    assert summary["misrouted"]["over"] <= 0.03 * summary["requests"]
+    by_truth, by_metrics = (summary["under_routing"][name] for name in ("realised", "realised_by_metrics"))
+    assert by_metrics == pytest.approx(by_truth, abs=0.005), (
+        "the service counts a share of what the truth counts all of"
+    )
 
 
 def test_deployment_that_runs_already(stage_factory: Callable[..., AbstractContextManager[Any]]) -> None:

@@ -83,10 +83,18 @@ def test_what_the_server_keeps_goes_long(stage: Any) -> None:
     assert answer.headers["x-dualpool-reason"] == "length_not_in_body"
 
 
-def test_an_estimate_decides_once_it_is_learned(stage: Any) -> None:
+@pytest.fixture(scope="module")
+def published(stage_factory: Callable[..., AbstractContextManager[Any]]) -> Iterator[Any]:
+    """A deployment with the published estimator, which decides nothing before it has learned."""
+    settings = {"DUALPOOL_ESTIMATOR": "ema", "DUALPOOL_WARM_UP_SAMPLES": "10", "DUALPOOL_OBSERVE_SHARE": "1.0"}
+    with stage_factory(settings=settings) as running:
+        yield running
+
+
+def test_the_published_estimate_decides_once_it_is_learned(published: Any) -> None:
     """Prose too long to be certain goes long while the estimator is cold, and short once it has learned."""
     body = chat(PROSE * 200, model="learner")
-    with stage.client() as client:
+    with published.client() as client:
         cold = client.post(CHAT, json=body)
         assert (cold.headers["x-dualpool-reason"], cold.headers["x-mock-instance"]) == ("estimator_cold", "long")
         for _ in range(12):
@@ -96,15 +104,15 @@ def test_an_estimate_decides_once_it_is_learned(stage: Any) -> None:
     assert warm.headers["x-dualpool-provenance"] == "calibrated"
     true_tokens = warm.json()["usage"]["prompt_tokens"]
     assert int(warm.headers["x-dualpool-budget"]) - 16 == pytest.approx(true_tokens, rel=0.05)
-    learned = stage.service.metric("dualpool_bytes_per_token", model="learner", category="prose")
+    learned = published.service.metric("dualpool_bytes_per_token", model="learner", category="prose")
     assert learned == pytest.approx(len(PROSE * 200) / true_tokens, rel=0.01)
 
 
-def test_a_learned_estimate_sends_what_exceeds_long(stage: Any) -> None:
+def test_a_published_estimate_sends_what_exceeds_long(published: Any) -> None:
     """A body too small to be long by its size is long by the ratio learned from others, and was unknown before."""
     exceeding = chat(PROSE * 2200, model="measured")
     assert 150_000 < len(json.dumps(exceeding)) < 24 * 8192, "the service's certain-long bound"
-    with stage.client() as client:
+    with published.client() as client:
         cold = client.post(CHAT, json=exceeding)
         for _ in range(12):
             client.post(CHAT, json=chat(PROSE * 20, model="measured"))
@@ -112,6 +120,27 @@ def test_a_learned_estimate_sends_what_exceeds_long(stage: Any) -> None:
     assert [answer.headers["x-dualpool-provenance"] for answer in (cold, warm)] == ["cold", "calibrated"]
     assert (warm.headers["x-dualpool-reason"], warm.headers["x-mock-instance"]) == ("exceeds", "long")
     assert warm.json()["usage"]["prompt_tokens"] > 8192, "and it is true"
+
+
+@pytest.mark.parametrize(
+    ("repeats", "reason", "pool"), [(200, "fits", "short"), (2200, "exceeds", "long")], ids=["fits", "exceeds"]
+)
+def test_our_estimate_decides_from_the_first_request_on(stage: Any, repeats: int, reason: str, pool: str) -> None:
+    """While cold with wider margins, then calibrated; each time it says what it took and how sure it is."""
+    body = chat(PROSE * repeats, model=f"new-{repeats}")
+    with stage.client() as client:
+        cold = client.post(CHAT, json=body)
+        for _ in range(60):
+            client.post(CHAT, json=chat(PROSE * 20, model=f"new-{repeats}"))
+        warm = client.post(CHAT, json=body)
+    assert [answer.headers["x-dualpool-provenance"] for answer in (cold, warm)] == ["cold", "calibrated"]
+    for answer in (cold, warm):
+        assert (answer.headers["x-dualpool-reason"], answer.headers["x-mock-instance"]) == (reason, pool)
+        assert answer.headers["x-dualpool-stage"] in {"size", "sample", "text"}
+        assert 0.0 <= float(answer.headers["x-dualpool-doubt"]) <= 0.1
+    true_tokens = warm.json()["usage"]["prompt_tokens"]
+    assert (true_tokens + 16 <= 8192) == (pool == "short"), "and it is true"
+    assert true_tokens <= int(warm.headers["x-dualpool-budget"]) - 16 < len(PROSE * repeats), "no more than certain"
 
 
 def test_errors_teach_nothing(stage: Any) -> None:
@@ -245,7 +274,7 @@ def test_a_20_mb_body_arrives_whole_at_the_long_pool(limited: Any, *, chunked: b
 def test_a_body_above_the_buffer_limit_goes_long_unharmed(limited: Any, request: Any) -> None:
     """150 KB in chunks fits the roomy buffer and is judged; with the tiny one it is cut, and passes unjudged."""
     body = json.dumps(chat(PROSE * 2200)).encode()
-    reason = "estimator_cold" if request.node.callspec.params["limited"] == MEBIBYTE else "body_incomplete"
+    reason = "exceeds" if request.node.callspec.params["limited"] == MEBIBYTE else "body_incomplete"
     before = limited.service.metric("dualpool_decisions_total", reason=reason)
     with limited.client() as client:
         answer = client.post(CHAT, content=iter([body]), headers={"content-type": "application/json"})

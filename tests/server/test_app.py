@@ -1,5 +1,7 @@
 """The service as a process: it listens, reports health, drains on SIGTERM, and says plainly why it cannot start."""
 
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -8,6 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,14 +18,19 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc._proto.core_pb2 import HeaderMap, HeaderValue
-from extproc._proto.external_processor_pb2 import HttpHeaders, ProcessingRequest, ProcessingResponse
+from extproc._proto.external_processor_pb2 import HttpBody, HttpHeaders, ProcessingRequest, ProcessingResponse
+from extproc.errors import ConfigurationError
+from extproc.routing.anytime import AnytimeEstimator
+from extproc.routing.estimators import EmaEstimator, Estimator, FixedRatioEstimator
 from extproc.routing.exchange import certain_long_bytes
 from extproc.routing.request import read_request
-from extproc.routing.values import Pool, Reason
+from extproc.routing.values import Pool, Provenance, Reason, Stage
 from extproc.server import wire
-from extproc.server.app import build_router
+from extproc.server.app import build_router, warnings_of
 from extproc.settings import Settings
 
+JSON = "application/json"
+CHAT = b'{"model":"m","messages":[{"role":"user","content":"%s"}],"max_tokens":9}' % (b"some words " * 600)
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -34,14 +42,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def service(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, int]]:
+def service(*arguments: str, **settings: str) -> Iterator[tuple[subprocess.Popen[str], str, int]]:
     """A running `dualpool serve`, its gRPC address and its metrics port."""
     listen, metrics = f"127.0.0.1:{free_port()}", free_port()
     command = [sys.executable, "-m", "extproc", "serve", "--listen", listen]
     command += ["--metrics-listen", f"127.0.0.1:{metrics}", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {f"DUALPOOL_{name.upper()}": value for name, value in settings.items()}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
-        assert "ready on" in process.stderr.readline()
+        while "ready on" not in (line := process.stderr.readline()):
+            assert line, "it ended before it was ready"
         try:
             yield process, listen, metrics
         finally:
@@ -64,11 +74,21 @@ def open_stream(channel: grpc.Channel, messages: Iterator[ProcessingRequest]) ->
     return iter(method(messages))
 
 
+def header_map(values: dict[str, str]) -> HeaderMap:
+    """Headers of a message."""
+    return HeaderMap(headers=[HeaderValue(key=key, raw_value=value.encode()) for key, value in values.items()])
+
+
 def headers(method: str, path: str) -> ProcessingRequest:
     """Request headers."""
-    pairs = ((":method", method), (":path", path))
-    values = [HeaderValue(key=key, raw_value=value.encode()) for key, value in pairs]
-    return ProcessingRequest(request_headers=HttpHeaders(headers=HeaderMap(headers=values)))
+    return ProcessingRequest(request_headers=HttpHeaders(headers=header_map({":method": method, ":path": path})))
+
+
+def metric(port: int, sample: str) -> float:
+    """One sample of the Prometheus endpoint, by its name and labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample))
 
 
 def test_health_and_metrics_answer_while_it_serves() -> None:
@@ -79,7 +99,8 @@ def test_health_and_metrics_answer_while_it_serves() -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics") as answer:
             text = answer.read().decode()
         (decisions,) = [line for line in text.splitlines() if line.startswith("dualpool_decisions_total{")]
-        assert all(part in decisions for part in ('pool="long"', 'reason="not_inference"', 'provenance="fallback"'))
+        labels = ('pool="long"', 'reason="not_inference"', 'provenance="fallback"', 'stage="none"')
+        assert all(label in decisions for label in labels)
         assert decisions.endswith(" 1.0")
 
 
@@ -134,6 +155,132 @@ def test_settings_reach_the_core() -> None:
     assert (easy.pool, easy.reason) == (Pool.SHORT, Reason.FITS_WHATEVER_TOKENIZER)
     small = build_router(Settings(undeclared_output=1000, threshold_tokens=1000)).route(request, draw=0.5)
     assert (small.pool, small.reason) == (Pool.LONG, Reason.OUTPUT_EXCEEDS)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kind"),
+    [({}, AnytimeEstimator), ({"estimator": "ema"}, EmaEstimator), ({"estimator": "fixed"}, FixedRatioEstimator)],
+)
+def test_the_estimator_is_the_operators_choice(chosen: dict[str, Any], kind: type[Estimator]) -> None:
+    """Ours by default; the published one and its baseline by name."""
+    assert type(build_router(Settings(**chosen)).estimator) is kind
+
+
+def anytime(**chosen: Any) -> AnytimeEstimator:
+    """The estimator that these settings make."""
+    estimator = build_router(Settings(**chosen)).estimator
+    assert isinstance(estimator, AnytimeEstimator)
+    return estimator
+
+
+def test_promise_and_memory_reach_the_estimator() -> None:
+    """What is promised is what was set, and no memory is kept where none is wanted."""
+    assert (anytime().promised_share, anytime(promise=0.01).promised_share) == (0.001, 0.01)
+    assert (anytime().remembered, anytime(conversation_memory=0).remembered) == (0, None)
+
+
+@pytest.mark.parametrize("promise", [0.5, 0.001, 1e-6])
+def test_outputs_are_learned_for_any_promise(promise: float) -> None:
+    """However small the promise, enough answers are remembered to keep it; nothing is learned where a rule stands."""
+    router = build_router(Settings(promise=promise))
+    assert router.outputs is not None
+    assert router.outputs.learning("m", None)
+    for rule in (1000, "long"):
+        assert build_router(Settings(promise=promise, undeclared_output=rule)).outputs is None
+
+
+def test_a_small_promise_keeps_a_request_from_going_short() -> None:
+    """The same request, too near the threshold for the promise, goes short where more is allowed to fail."""
+    tight, loose = (
+        build_router(Settings(promise=promise, threshold_tokens=1400)).route(
+            read_request("/v1/chat/completions", CHAT), draw=0.9
+        )
+        for promise in (0.001, 0.5)
+    )
+    assert (tight.pool, tight.provenance) == (Pool.LONG, Provenance.COLD)
+    assert (loose.pool, loose.provenance) == (Pool.SHORT, Provenance.COLD)
+
+
+def test_a_tokenizer_counts_what_is_too_close(tmp_path: Path) -> None:
+    """With a tokenizer named, a request near the threshold is settled by its count."""
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"some": 0, "words": 1, "?": 2}, unk_token="?"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    settings = Settings(tokenizer_json=str(tmp_path / "tokenizer.json"), threshold_tokens=1400)
+    decision = build_router(settings).route(read_request("/v1/chat/completions", CHAT), draw=0.9)
+    assert (decision.stage, decision.pool) == (Stage.EXACT, Pool.SHORT)
+
+
+def test_a_tokenizer_that_is_none_is_an_error_at_start(tmp_path: Path) -> None:
+    """The operator hears of it before any request does."""
+    with pytest.raises(ConfigurationError, match=r"missing\.json"):
+        build_router(Settings(tokenizer_json=str(tmp_path / "missing.json")))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "warned"),
+    [
+        ({}, None),
+        ({"observe_share": 0.0}, None),
+        ({"learning_samples": 0}, None),
+        ({"learning_samples": 0, "observe_share": 0.0}, None),
+        ({"learning_samples": 0, "observe_share": 0.0, "undeclared_output": "long"}, None),
+        (
+            {"learning_samples": 0, "observe_share": 0.0, "undeclared_output": "long", "conversation_memory": 0},
+            "margins stay as wide",
+        ),
+        (
+            {"learning_samples": 0, "observe_share": 0.0, "undeclared_output": 512, "estimator": "ema"},
+            "all that might not fit goes long",
+        ),
+        ({"learning_samples": 0, "observe_share": 0.0, "undeclared_output": 512, "estimator": "fixed"}, None),
+        ({"tokenizer_json": "t.json", "estimator": "ema"}, "tokenizer_json is used by estimator anytime alone"),
+    ],
+)
+def test_settings_that_are_hardly_meant_are_warned_of(chosen: dict[str, Any], warned: str | None) -> None:
+    """Nothing could ever be learned, or a setting would not be heeded; a warning where something is learned is none."""
+    warnings = warnings_of(Settings(**chosen))
+    assert len(warnings) == (warned is not None)
+    assert all(str(warned) in warning for warning in warnings)
+
+
+ANSWERED = (
+    ProcessingRequest(request_body=HttpBody(body=CHAT, end_of_stream=True)),
+    ProcessingRequest(response_headers=HttpHeaders(headers=header_map({":status": "200", "content-type": JSON}))),
+    ProcessingRequest(response_body=HttpBody(body=b'{"usage":{"prompt_tokens":1300}}', end_of_stream=True)),
+)
+
+
+def test_what_was_learned_outlives_the_process(tmp_path: Path) -> None:
+    """An answer taught, SIGTERM, a new process with the same file: it knows what the old one learned."""
+    state = tmp_path / "state"
+    samples = []
+    for taught in (True, False):
+        with service(state_file=str(state)) as (process, listen, metrics):
+            if taught:
+                with grpc.insecure_channel(listen) as channel:
+                    replies = open_stream(channel, iter([headers("POST", "/v1/chat/completions"), *ANSWERED]))
+                    assert len(list(replies)) == 4
+            samples.append(metric(metrics, 'dualpool_model_samples{model="m"}'))
+            process.terminate()
+            assert process.wait(timeout=10) == 0
+    assert samples == [1.0, 1.0]
+    assert json.loads(_shown(state))["models"][0]["samples"] == 1
+
+
+def _shown(state: Path) -> str:
+    command = [sys.executable, "-m", "extproc", "state", "show", str(state), "--json"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+def test_a_spoilt_state_does_not_keep_the_service_from_starting(tmp_path: Path) -> None:
+    """It starts cold, and is told apart from a first start by the file that was kept aside."""
+    state = tmp_path / "state"
+    state.write_bytes(b"dualpool state 1 beef\nnot it")
+    with service(state_file=str(state)) as (_, listen, _), grpc.insecure_channel(listen) as channel:
+        assert health_of(channel, "readiness") == SERVING
+    assert (tmp_path / "state.bad").exists()
 
 
 def test_the_certain_long_bound_follows_the_threshold() -> None:

@@ -14,7 +14,7 @@ from extproc.routing.estimators import EmaEstimator, Estimator
 from extproc.routing.policy import TokenBudgetPolicy
 from extproc.routing.request import Request
 from extproc.routing.router import Router
-from extproc.routing.values import Estimate, Pool, Provenance, Reason, RequestFacts, Usage
+from extproc.routing.values import Estimate, Pool, Provenance, Reason, RequestFacts, Stage, Usage
 from extproc.server import wire
 from extproc.server.servicer import Servicer
 from extproc.telemetry.ledger import Ledger
@@ -99,7 +99,7 @@ async def test_a_whole_exchange_teaches() -> None:
         assert await call.code() is grpc.StatusCode.OK
         ratio = fixture.router.ratios()[0]
         assert (ratio.samples, ratio.bytes_per_token) == (1, len(TEXT) / 250)
-        expected = (Pool.SHORT, Reason.FITS_WHATEVER_TOKENIZER, Provenance.CERTAIN)
+        expected = (Pool.SHORT, Reason.FITS_WHATEVER_TOKENIZER, Provenance.CERTAIN, Stage.BOUNDS)
         assert fixture.ledger.decisions == {expected: 1}
         assert fixture.ledger.streams == 0
 

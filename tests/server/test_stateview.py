@@ -30,11 +30,11 @@ def taught(answers: int, model: bytes = b"m", counter: Counter | None = None) ->
 
 
 class Tokenizer:
-    """Counts every text as so many tokens."""
+    """Counts any text as so many tokens, and nothing where there is none."""
 
     def count(self, texts: object) -> int:
         """A little less than the template makes of it."""
-        return 1270
+        return 1270 if texts else 0
 
 
 def test_states_add_up() -> None:

@@ -3,6 +3,7 @@
 import urllib.request
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from extproc.demo.processes import free_ports
@@ -13,7 +14,7 @@ from extproc.routing.request import Request
 from extproc.routing.router import Router
 from extproc.routing.values import RequestFacts, Usage
 from extproc.telemetry.instruments import Telemetry
-from extproc.telemetry.ledger import Ledger
+from extproc.telemetry.ledger import Ledger, SaveOutcome
 
 FACTS = RequestFacts(text_bytes=40_000, total_text_bytes=40_000, output_tokens=16, model="m")
 
@@ -41,9 +42,10 @@ def test_a_decision_and_what_was_learned_show(parts: tuple[Ledger, Router, Telem
     correction = router.complete(decision, Usage(8000))
     ledger.record_decision(decision)
     ledger.record(Outcome(decision, correction, None))
-    labels = {"pool": "long", "reason": "estimator_cold", "provenance": "cold"}
+    labels = {"pool": "long", "reason": "estimator_cold", "provenance": "cold", "stage": "sample"}
     assert value(telemetry, "dualpool_decisions_total", **labels) == 1
     assert value(telemetry, "dualpool_misroutes_total", direction="over") == 1
+    assert value(telemetry, "dualpool_misroutes_total", direction="under") == 0, "so that a rate of it is a number"
     assert value(telemetry, "dualpool_bytes_per_token", model="m", category="prose") == 5.0
     assert value(telemetry, "dualpool_bytes_per_token_samples", model="m", category="prose") == 1
     assert value(telemetry, "dualpool_observing") == 0
@@ -57,6 +59,28 @@ def test_the_service_s_state_shows(parts: tuple[Ledger, Router, Telemetry]) -> N
     assert value(telemetry, "dualpool_streams") == 3
     assert value(telemetry, "dualpool_internal_errors_total") == 1
     assert value(telemetry, "dualpool_threshold") == 8192
+
+
+def test_promise_and_what_became_of_it_can_be_compared(parts: tuple[Ledger, Router, Telemetry]) -> None:
+    """Nothing is said before anything was judged; then the weights show, and the share they make."""
+    ledger, router, telemetry = parts
+    assert value(telemetry, "dualpool_under_realised") is None
+    decision = router.route(Request(FACTS), draw=0.0)
+    correction = router.complete(decision, Usage(8000))
+    assert correction is not None
+    ledger.record(Outcome(decision, msgspec.structs.replace(correction, weight=50.0), None))
+    assert value(telemetry, "dualpool_judged_weighted_total") == 50
+    assert value(telemetry, "dualpool_misroutes_weighted_total", direction="over") == 50
+    assert value(telemetry, "dualpool_misroutes_weighted_total", direction="under") == 0
+    assert value(telemetry, "dualpool_under_realised") == 0.0
+
+
+def test_saves_show(parts: tuple[Ledger, Router, Telemetry]) -> None:
+    """Those that failed beside those that did not."""
+    ledger, _, telemetry = parts
+    ledger.state_saves.update({SaveOutcome.SAVED: 3, SaveOutcome.FAILED: 1})
+    assert value(telemetry, "dualpool_state_saves_total", outcome="saved") == 3
+    assert value(telemetry, "dualpool_state_saves_total", outcome="failed") == 1
 
 
 def test_the_endpoint_answers_a_scrape(parts: tuple[Ledger, Router, Telemetry]) -> None:
