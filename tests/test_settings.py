@@ -34,6 +34,12 @@ def test_the_command_line_wins_over_the_environment_over_the_file(file: Path, mo
         ("threshold_tokens: 0", "threshold_tokens"),
         ("undeclared_output: plenty", "undeclared_output"),
         ("observe_share: 1.5", "observe_share"),
+        ("estimator: any_time", "estimator: .*'anytime'"),
+        ("promise: 0", "promise: .*greater than 0"),
+        ("promise: 0.6", "promise: .*less than or equal to 0.5"),
+        ("conversation_memory: -1", "conversation_memory"),
+        ("state_save_s: 0", "state_save_s"),
+        ("warm_up_samples: 0", "warm_up_samples"),
         ("listen: nowhere", "listen"),
         ("listen: 127.0.0.1:99999", "listen: expected HOST:PORT"),
         ("listen: '::1:50051'", "listen: expected HOST:PORT"),
@@ -122,7 +128,7 @@ def test_the_printed_defaults_are_a_settings_file(tmp_path: Path) -> None:
         assert " ".join(before.replace("#", "").split()) == " ".join((field.description or "").split())
 
 
-@pytest.mark.parametrize("value", ["long", "2048"])
+@pytest.mark.parametrize("value", ["learned", "long", "2048"])
 def test_undeclared_output_takes_a_word_or_a_number(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the environment too, where everything is text."""
     monkeypatch.setenv("DUALPOOL_UNDECLARED_OUTPUT", value)

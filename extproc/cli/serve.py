@@ -14,7 +14,7 @@ def _print_settings(wanted: bool) -> None:  # noqa: FBT001 - typer's callback sh
         raise typer.Exit
 
 
-def serve(
+def serve(  # noqa: PLR0917 - typer passes every option by name
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; --print-settings prints one.", metavar="FILE")
     ] = None,
@@ -29,6 +29,14 @@ def serve(
     ] = None,
     threshold_tokens: Annotated[
         int | None, typer.Option(help="Largest budget (prompt + output tokens) the short pool takes. [default: 8192]")
+    ] = None,
+    promise: Annotated[
+        float | None,
+        typer.Option(help="Acceptable share of requests sent short that do not fit. [default: 0.001]", metavar="SHARE"),
+    ] = None,
+    state_file: Annotated[
+        str | None,
+        typer.Option(help="Where to keep what is learned over restarts. [default: nowhere]", metavar="FILE"),
     ] = None,
     explain_headers: Annotated[
         bool | None,
@@ -67,6 +75,8 @@ def serve(
         listen=listen,
         metrics_listen=metrics_listen,
         threshold_tokens=threshold_tokens,
+        promise=promise,
+        state_file=state_file,
         explain_headers=explain_headers,
     )
     uvloop.run(run(settings))

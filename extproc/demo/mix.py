@@ -21,7 +21,7 @@ MODELS_PATH = "/v1/models"
 COMPLETION_OUTPUT_TOKENS = 16
 """What vLLM generates on /v1/completions where no limit is named."""
 
-_MODELS_EVERY = 60
+_MODELS_EVERY = 50
 """One request in so many is GET /v1/models: no inference."""
 _CONVERSATION_EVERY = 40
 """One item in so many begins a conversation; with its turns they make up one request in nine."""

@@ -1,9 +1,9 @@
 """Our estimator: as much effort as the decision needs, and a stated probability of being wrong.
 
 Stages, each tried only where the one before leaves the request too close to the threshold: a conversation seen before
-(which settles by itself), the prompt's bytes alone, a small sample of its text, all of it, a local tokenizer. Each has
-a margin of its own, calibrated from its own errors; the last one decides. What is learned is kept per serving model,
-bounded in number.
+(which settles by itself), the prompt's bytes and kind, a small sample of its text, all of it, a local tokenizer. Each
+has a margin of its own, calibrated from its own errors; the last one decides. What is learned is kept per serving
+model, bounded in number.
 """
 
 import math
@@ -12,25 +12,28 @@ from typing import NamedTuple
 
 from extproc.routing.estimators import ALL_MODELS, EmaEstimator, LearnedRatio
 from extproc.routing.exact import Counted, Counter, counted
-from extproc.routing.features import SAMPLE_CHARS, Array, sample_features
+from extproc.routing.features import SAMPLE_CHARS, WHOLE_CHARS, Array, sample_features
 from extproc.routing.judgement import Judgement
 from extproc.routing.learned import EstimatorState
+from extproc.routing.margins import Margin
 from extproc.routing.memory import Bookmark, ConversationMemory, Recall, worth_observing
 from extproc.routing.request import Request
-from extproc.routing.served import Promise, Served
+from extproc.routing.served import Promise, Served, Truth, prompt_bytes
 from extproc.routing.state import absorb, snapshot
 from extproc.routing.values import MAX_BYTES_PER_TOKEN, Category, Estimate, RequestFacts, Stage, Usage
 
 MAX_MODELS = 16
-"""Bound on models learned apart, at about 0.5 MiB each; past it they share one."""
+"""Bound on models learned, at about 0.5 MiB each."""
 _TELLING_BYTES = 512
 """Errors on shorter prompts are the template's; no threshold lies there, so they would only dilute the others."""
-_RECOUNT_SPREAD = 0.003
+_RECOUNT_SPREAD = 0.005
 """Of what was counted before: ids, dates and white space at seams are rendered a little differently each time."""
 _MOSTLY_NEW = 0.5
 """Share of a prompt from which on what memory does not cover is better estimated with all the rest of it."""
 _INCREDIBLE = 6.0
 """A count further than so many deviations from the estimate is not remembered: it would speak for a conversation."""
+_LOG_MOST = 40.0
+"""The logarithm of more tokens than there are anywhere: margins are finite, exponentials need not be."""
 _TEMPLATE_TOKENS = 512
 """More than templates set around a message or a tool."""
 
@@ -53,6 +56,10 @@ class Lesson(NamedTuple):
     sample: Array
     text: Array
     category: Category
+    log_room: float
+    """Of what the threshold left for the prompt."""
+    estimated: bool
+    """Whether an estimate decided, rather than bounds."""
     remembered: Judgement | None
     """What memory made of it."""
     bookmark: Bookmark | None
@@ -105,28 +112,31 @@ class AnytimeEstimator:
             stage, judgement = Stage.MEMORY, _continued(served, recall)
             settled = margins[stage].settles(judgement.position(log_room))
         else:
-            stage, judgement = Stage.SIZE, served.density.judge(facts.text_bytes, served.model.doubt)
+            stage, judgement = Stage.SIZE, served.glance(request.category(), facts)
             settled = margins[stage].settles(judgement.position(log_room))
             if not settled:
                 stage = Stage.SAMPLE
                 judgement = _widened(served, facts, served.model.judge(request.sample().shares, facts))
                 settled = margins[stage].settles(judgement.position(log_room))
             if not settled:
-                stage, judgement = Stage.TEXT, served.model.judge(request.text().shares, facts)
+                stage, judgement = Stage.TEXT, _whole(served, request.text().shares, facts)
                 settled = margins[stage].settles(judgement.position(log_room))
         if not settled and (count := self._count(request)) is not None:
             stage, judgement = Stage.EXACT, served.framing.judge(count)
             margins[stage].settles(judgement.position(log_room))
-        return _estimate(served, stage, judgement, log_room, self._rules.warm_up_samples)
+        calibrated = served.model.telling >= self._rules.warm_up_samples
+        return _estimate(served.margins[stage], stage, judgement, log_room, calibrated, not facts.mixed)
 
-    def lesson(self, request: Request, estimate: Estimate) -> object:  # noqa: ARG002 - every stage is taught
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:
         """Features of the sample and of all text, and what memory needs."""
         note, memory = _note(request), self._memory
-        recall = note.recall
+        recall = note.recall if note.started_from_memory else None
         return Lesson(
             request.sample().shares,
             request.text().shares,
             request.category(),
+            math.log(max(1, room_tokens)),
+            estimated,
             None if recall is None else _continued(self._served(request.facts.model), recall),
             None if memory is None else memory.bookmark(request),
             note.counted,
@@ -143,7 +153,7 @@ class AnytimeEstimator:
         if facts.prompt_count != 1 or usage.multimodal_tokens or not _possible(facts, usage):
             return False
         served = self._served_to_teach(facts.model)
-        whole = served.model.judge(lesson.text, facts)
+        whole = _whole(served, lesson.text, facts)
         self._remember(lesson.bookmark, usage, whole)
         if facts.teaches and _teach(served, facts, lesson, whole, usage.prompt_tokens) and self._memory is not None:
             self._memory.clear()
@@ -197,9 +207,11 @@ class AnytimeEstimator:
         """What memory has of a request, unless it is too little to start from."""
         assert self._memory is not None
         recall = self._memory.recall(request)
-        request.note = _Note(recall)
-        little = recall is not None and recall.rest.text_bytes > _MOSTLY_NEW * request.facts.text_bytes
-        return None if little else recall
+        request.note = note = _Note(recall)
+        if recall is None or recall.rest.text_bytes > _MOSTLY_NEW * request.facts.text_bytes:
+            return None
+        note.started_from_memory = True
+        return recall
 
     def _remember(self, bookmark: Bookmark | None, usage: Usage, whole: Judgement) -> None:
         """Take a count into memory, unless the estimate says that it is hardly this prompt's."""
@@ -220,12 +232,16 @@ class AnytimeEstimator:
         return self._by_model.get(model) or self._by_model[ALL_MODELS]
 
     def _served_to_teach(self, model: str) -> Served:
-        """Room is made only when an answer came back, so a client cannot fill the table with invented models."""
-        if model not in self._by_model:
-            if len(self._by_model) > MAX_MODELS:
-                return self._by_model[ALL_MODELS]
-            self._by_model[model] = self._stranger()
-        return self._by_model[model]
+        """Room is made only when an answer came back, so a client cannot fill the table with invented models.
+
+        That not taught for longest gives way: names come and go over months.
+        """
+        served = self._by_model.pop(model, None) or self._stranger()
+        if len(self._by_model) > MAX_MODELS:
+            oldest = next(name for name in self._by_model if name != ALL_MODELS)
+            del self._by_model[oldest]
+        self._by_model[model] = served
+        return served
 
     def _stranger(self) -> Served:
         return Served(self._rules.promise, exact=self._counter is not None)
@@ -236,6 +252,7 @@ class _Note:
     """What was found out about a request, kept with it while it is decided."""
 
     recall: Recall | None = None
+    started_from_memory: bool = False
     counted: Counted | None = None
 
 
@@ -244,36 +261,54 @@ def _note(request: Request) -> _Note:
 
 
 def _teach(served: Served, facts: RequestFacts, lesson: Lesson, whole: Judgement, prompt_tokens: int) -> bool:
-    """Hold each stage against the truth before any of them learns from it; whether this raised an alarm."""
-    alarmed = False
+    """Hold each stage against the truth before any of them learns from it; whether this raised an alarm.
+
+    Where memory decided, the other stages had no say: well-known conversations would flatter them.
+    """
+    truth = Truth(math.log(prompt_tokens), lesson.log_room, lesson.estimated)
     if lesson.remembered is not None:
-        served.observe(Stage.MEMORY, lesson.remembered, prompt_tokens)
+        served.observe(Stage.MEMORY, lesson.remembered, truth)
+        truth = truth._replace(calibrates=False)
     if lesson.counted is not None:
-        served.observe(Stage.EXACT, served.framing.judge(lesson.counted), prompt_tokens)
+        served.observe(Stage.EXACT, served.framing.judge(lesson.counted), truth)
         served.framing.learn(lesson.counted, prompt_tokens)
+    alarmed = False
     if facts.text_bytes >= _TELLING_BYTES:
-        served.observe(Stage.SIZE, served.density.judge(facts.text_bytes, served.model.doubt), prompt_tokens)
-        served.density.learn(facts.text_bytes, prompt_tokens)
-        sampled = _widened(served, facts, served.model.judge(lesson.sample, facts))
-        served.observe(Stage.SAMPLE, sampled, prompt_tokens)
-        if facts.text_bytes > SAMPLE_CHARS:
-            served.compare(sampled, whole)
-        alarmed = served.watch(served.observe(Stage.TEXT, whole, prompt_tokens))
+        alarmed = _teach_of_text(served, facts, lesson, whole, truth)
+        served.densities[lesson.category].learn(prompt_bytes(facts), prompt_tokens)
     served.model.learn(lesson.text, facts, prompt_tokens)
     return alarmed
 
 
-def _estimate(served: Served, stage: Stage, judgement: Judgement, log_room: float, warm_up_samples: int) -> Estimate:
+def _teach_of_text(served: Served, facts: RequestFacts, lesson: Lesson, whole: Judgement, truth: Truth) -> bool:
+    """Hold the stages that look at text against the truth; whether this raised an alarm."""
+    served.observe(Stage.SIZE, served.glance(lesson.category, facts), truth)
+    sampled = _widened(served, facts, served.model.judge(lesson.sample, facts))
+    served.observe(Stage.SAMPLE, sampled, truth)
+    if facts.text_bytes > SAMPLE_CHARS:
+        served.compare(sampled, whole)
+    return served.watch(served.observe(Stage.TEXT, whole, truth))
+
+
+def _estimate(  # noqa: PLR0917 - one call
+    margin: Margin,
+    stage: Stage,
+    judgement: Judgement,
+    log_room: float,
+    calibrated: bool,  # noqa: FBT001 - one call
+    may_decide: bool,  # noqa: FBT001
+) -> Estimate:
     """What the stage that settles a request makes of it."""
     log_tokens, spread = judgement
-    margin, position = served.margins[stage], (log_room - log_tokens) / spread
+    position = (log_room - log_tokens) / spread
     longer = margin.doubt(position)
     return Estimate(
         round(math.exp(log_tokens)),
-        math.ceil(math.exp(log_tokens + margin.short_at * spread)),
-        served.model.samples >= warm_up_samples,
+        math.ceil(math.exp(min(_LOG_MOST, log_tokens + margin.short_at * spread))),
+        calibrated,
         stage,
         longer if position >= margin.short_at else 1.0 - longer,
+        may_decide,
     )
 
 
@@ -291,10 +326,18 @@ def _widened(served: Served, facts: RequestFacts, judgement: Judgement) -> Judge
     return Judgement(judgement.log_tokens, math.sqrt(judgement.spread**2 + served.sampling_variance))
 
 
+def _whole(served: Served, shares: Array, facts: RequestFacts) -> Judgement:
+    """By all text, of which the longest are sampled too."""
+    judgement = served.model.judge(shares, facts)
+    return judgement if facts.text_bytes <= WHOLE_CHARS else _widened(served, facts, judgement)
+
+
 def _continued(served: Served, recall: Recall) -> Judgement:
     """What was counted before, and an estimate of the rest."""
     rest = recall.rest
     judgement = served.model.judge_rest(sample_features(rest.pieces, rest.structures).shares, rest)
+    if rest.text_bytes > SAMPLE_CHARS:
+        judgement = Judgement(judgement.log_tokens, math.sqrt(judgement.spread**2 + served.sampling_variance))
     tokens = math.exp(judgement.log_tokens)
     total = recall.known_tokens + tokens
     spread = math.hypot(tokens * judgement.spread, _RECOUNT_SPREAD * recall.known_tokens) / total

@@ -16,9 +16,9 @@ _SLOWLY = 1.0 / 500.0
 _UNEVENTFUL = 100.0
 """Answers without an outlier that stand for those before the first: errors that are all outliers from the first on, as
 where the vocabulary was changed while the service was down, are then an alarm, and not what is usual."""
-_ALARM = 2.5
-"""Outliers in excess of what is allowed. Two absurd errors within ten answers, or three at the margin, reach it."""
-_BUNCHED = 25.0
+_ALARM = 3.1
+"""Outliers in excess of what is allowed. Two absurd errors within ten answers, or four at the margin, reach it."""
+_BUNCHED = 60.0
 """Outliers in excess that are no alarm either, for each that is usual of an answer."""
 
 

@@ -47,8 +47,14 @@ class Estimator(Protocol):
         """
         ...
 
-    def lesson(self, request: Request, estimate: Estimate) -> object:
-        """What must be kept until the answer comes, to learn from it: numbers, never text."""
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:
+        """What must be kept until the answer comes, to learn from it: numbers, never text.
+
+        Args:
+            request: one whose answer is observed.
+            room_tokens: what the threshold leaves for the prompt.
+            estimated: whether an estimate decided, rather than bounds.
+        """
         ...
 
     def learn(self, facts: RequestFacts, lesson: object, usage: Usage) -> bool:
@@ -144,7 +150,7 @@ class EmaEstimator:
         lower = ratio.conservative(self._rules.margin_deviations)
         return self._estimate(facts, facts.text_bytes / ratio.bytes_per_token, facts.text_bytes / lower, ratio.samples)
 
-    def lesson(self, request: Request, estimate: Estimate) -> object:  # noqa: ARG002 - the category is all it needs
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:  # noqa: ARG002 - the category is all it needs
         """The category."""
         return request.category()
 
@@ -239,7 +245,7 @@ class FixedRatioEstimator:
         tokens = math.ceil(request.facts.text_bytes / self._bytes_per_token)
         return Estimate(mean_tokens=tokens, conservative_tokens=tokens, calibrated=True)
 
-    def lesson(self, request: Request, estimate: Estimate) -> object:  # noqa: ARG002 - it learns nothing
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:  # noqa: ARG002 - it learns nothing
         """Nothing."""
         return None
 

@@ -14,8 +14,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from extproc.routing.values import Category
-
 Array = npt.NDArray[np.float64]
 
 SAMPLE_CHARS = 768
@@ -43,7 +41,7 @@ CLASSES: tuple[tuple[str, bytes], ...] = (
     ("code", b";=\\$#*/"),
     ("stop", b".,:!?"),
     ("mark", b"%&+-@^|~"),
-    ("control", bytes(range(9)) + bytes((11, 12)) + bytes(range(14, 32)) + b"\x7f"),
+    ("control", bytes(range(9)) + bytes(range(11, 32)) + b"\x7f"),
     ("continuation", bytes(range(0x80, 0xC0))),
     ("latin", bytes(range(0xC0, 0xCD))),
     ("greek", bytes(range(0xCD, 0xD0))),
@@ -57,8 +55,8 @@ CLASSES: tuple[tuple[str, bytes], ...] = (
     ("wide", b"\xee\xef"),
     ("emoji", bytes(range(0xF0, 0x100))),
 )
-"""Kinds of bytes that vocabularies treat alike; every byte but the carriage return is in one. From "continuation" on
-they are the bytes of UTF-8 outside ASCII: the lead byte tells the script, a continuation byte nothing."""
+"""Kinds of bytes that vocabularies treat alike; every byte is in one. From "continuation" on they are the bytes of
+UTF-8 outside ASCII: the lead byte tells the script, a continuation byte nothing."""
 _NAMES = tuple(name for name, _ in CLASSES)
 _LETTERS = ("lower", "upper")
 _MARKS = ("underscore", "quote", "apostrophe", "square", "curly", "round", "code", "stop", "mark")
@@ -104,29 +102,10 @@ def _from_pairs() -> npt.NDArray[np.float32]:
 _TABLE = _table()
 _FACTOR, _PAIRS = np.uint16(len(CLASSES)), len(CLASSES) ** 2
 _FROM_PAIRS = _from_pairs()
-_IGNORED = b"\r"
-"""Before a line break it changes nothing: vocabularies have both together as one token."""
+_LINE_ENDS = b"\r\n", b"\n"
+"""Vocabularies have both bytes together as one token."""
 _BREAK = b"\n"
 """Set before a text, so that its first byte has one before it and its first word is seen to begin."""
-_SCRIPT_SHARE = 0.4
-"""Bytes outside ASCII; European languages stay below it (at most 0.22), others lie above 0.8."""
-_CJK_LEAD_SHARE = 0.12
-"""Every third byte of CJK text leads a character; mixed with Latin still every eighth."""
-_CYRILLIC_LEAD_SHARE = 0.2
-_DENSE_DIGITS = 0.3
-"""CSV of numbers lies around 0.65."""
-_BLOB_SPACES, _BLOB_DIGITS = 0.06, 0.02
-"""Base64 and minified matter: hardly a space, some digits."""
-_LOG_DIGITS = 0.08
-_JSON_SHARE = 0.06
-_CODE_SHARE = 0.025
-_AT = {name: place for place, name in enumerate(NAMES)}
-_ASCII_CLASSES = _AT["continuation"]
-_DIGIT, _SPACE, _NEWLINE, _TAB, _UNDERSCORE, _QUOTE, _SQUARE, _CURLY, _ROUND, _CODE = (
-    _AT[name]
-    for name in ("digit", "space", "newline", "tab", "underscore", "quote", "square", "curly", "round", "code")
-)
-_CJK, _HANGUL, _CYRILLIC = (_AT[name] for name in ("cjk", "hangul", "cyrillic"))
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -134,8 +113,6 @@ class Features(msgspec.Struct, frozen=True):
 
     shares: Array
     """Of the prompt's bytes, by feature; shape (COUNT,)."""
-    category: Category
-    """The kind of its text; never TOOLS, which the structure beside the text decides."""
 
 
 def sample_features(pieces: Sequence[str], structures: Sequence[bytes]) -> Features:
@@ -148,25 +125,19 @@ def text_features(pieces: Sequence[str], structures: Sequence[bytes]) -> Feature
     return _features(pieces, structures, WHOLE_CHARS, _WHOLE_STRIPS)
 
 
-def category_of(pieces: Sequence[str]) -> Category:
-    """The kind of a text, told from a sample of it."""
-    return sample_features(pieces, ()).category
-
-
 def _features(pieces: Sequence[str], structures: Sequence[bytes], chars: int, strips: int) -> Features:
     """Text and structure are sampled apart, and weighed by their bytes."""
     text = pieces[0] if len(pieces) == 1 else "".join(pieces)
     drawn = _strips(text, chars, strips).encode(errors="surrogatepass")
     of_text = _shares(drawn)
-    category = _classify(of_text.tolist())
     json_text = b"".join(structures)
     if not json_text:
-        return Features(of_text, category)
+        return Features(of_text)
     of_structure = _shares(_strips(json_text, chars, strips))
     drawn_chars = min(len(text), chars)
     text_bytes = len(drawn) * len(text) / max(1, drawn_chars)
     weight = text_bytes / (text_bytes + len(json_text))
-    return Features(weight * of_text + (1.0 - weight) * of_structure, category)
+    return Features(weight * of_text + (1.0 - weight) * of_structure)
 
 
 def _strips(text: Any, chars: int, strips: int) -> Any:
@@ -180,31 +151,8 @@ def _strips(text: Any, chars: int, strips: int) -> Any:
 
 def _shares(text: bytes) -> Array:
     """Features of bytes, each divided by their number."""
-    classes = np.frombuffer((_BREAK + text).translate(_TABLE, _IGNORED), np.uint8)
+    classes = np.frombuffer((_BREAK + text).replace(*_LINE_ENDS).translate(_TABLE), np.uint8)
     codes = classes[:-1] * _FACTOR
     codes += classes[1:]
     pairs = np.bincount(codes, minlength=_PAIRS).astype(np.float32)
     return (_FROM_PAIRS @ pairs).astype(np.float64) / max(1, len(text))
-
-
-def _classify(shares: Sequence[float]) -> Category:
-    """The kind of text; an empty one counts as prose."""
-    if sum(shares[_ASCII_CLASSES : len(CLASSES)]) <= _SCRIPT_SHARE:
-        return _classify_latin(shares)
-    if shares[_CJK] + shares[_HANGUL] > _CJK_LEAD_SHARE:
-        return Category.CJK
-    return Category.CYRILLIC if shares[_CYRILLIC] > _CYRILLIC_LEAD_SHARE else Category.OTHER_SCRIPT
-
-
-def _classify_latin(shares: Sequence[float]) -> Category:
-    digits, both = shares[_DIGIT], shares[_CURLY]
-    if digits > _DENSE_DIGITS:
-        return Category.DENSE
-    if shares[_SQUARE] + shares[_QUOTE] + both > _JSON_SHARE:
-        return Category.JSON
-    if digits > _BLOB_DIGITS and shares[_SPACE] + shares[_NEWLINE] + shares[_TAB] < _BLOB_SPACES:
-        return Category.DENSE
-    if digits > _LOG_DIGITS:
-        return Category.LOGS
-    code = shares[_ROUND] + shares[_CODE] + shares[_UNDERSCORE] + both
-    return Category.CODE if code > _CODE_SHARE else Category.PROSE

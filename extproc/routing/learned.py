@@ -8,8 +8,8 @@ from extproc.routing.values import Category, Stage
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """What a float still tells from the next one, far above all that can be counted."""
-Spread = Annotated[float, msgspec.Meta(ge=0, le=10)]
-"""A deviation or a variance of a logarithm."""
+Spread = Annotated[float, msgspec.Meta(ge=0, le=100)]
+"""A deviation or a variance of a logarithm: no usage that is taken in lies further than a factor of e¹⁰ off."""
 
 
 class RatioState(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class RatioState(msgspec.Struct, frozen=True):
 
 
 class RidgeState(msgspec.Struct, frozen=True):
-    """Sufficient statistics of a ridge regression."""
+    """Sufficient statistics of a ridge regression, arrays of 64-bit floats."""
 
     information: bytes
     moment: bytes
@@ -38,21 +38,29 @@ class ExemplarsState(msgspec.Struct, frozen=True):
     """Of each: its samples, its mean, its variance."""
 
 
+class DensityState(msgspec.Struct, frozen=True):
+    """Tokens per byte of one kind of text."""
+
+    mean: Annotated[float, msgspec.Meta(ge=-10, le=10)]
+    variance: Spread
+    samples: Count
+
+
 class ServedState(msgspec.Struct, frozen=True):
     """What was learned of one serving model."""
 
     model: str
     samples: Count
-    doubt: Spread
+    telling: Count
+    doubt: Annotated[float, msgspec.Meta(ge=0, le=1)]
     sampling_variance: Spread
-    log_density: Annotated[float, msgspec.Meta(ge=-10, le=10)]
-    density_variance: Spread
     wanted: Count
     alarms: Count
     linear: RidgeState
     exemplars: ExemplarsState
     framing: RidgeState
     framing_variances: tuple[Spread, Spread]
+    densities: dict[Category, DensityState]
     errors: dict[Stage, bytes]
 
 

@@ -7,43 +7,67 @@ the observed ones, give the share of requests that a margin m sends short though
 
     under(m) = Σ_{u ≥ m} H(u) · P(z > u) / Σ H
 
-for z does not depend on where the operator put the threshold. The margin is the smallest m whose under-share is within
-the promise. All observed errors calibrate it, not only the few near the threshold, which alone could never show one in
-a thousand. It is a split-conformal calibration of the tail, spent where the traffic needs it: the promise is about all
-requests, so a margin is wide where many requests lie near the threshold and narrow where few do.
+and so does D = u − z, where the truth lay below the room, for those whose truth lay above it:
+
+    under(m) = Σ_{D < 0} T(D) · P(z ≥ m − D) / Σ T
+
+The first uses every request and takes u and z for independent, which they are where prompts spread evenly around the
+room; the second needs no such thing, but rests on observed requests alone. The margin is the smallest m at which the
+first is within the promise and the second within twice that. All errors on requests that estimates decide calibrate it,
+not only the few near the threshold, which alone could never show one in a thousand. It is a split-conformal
+calibration of the tail, spent where the traffic needs it: the promise is about all requests, so a margin is wide where
+many requests lie near the threshold and narrow where few do.
 
 Until errors have been seen, a heavy-tailed prior (Student's t with three degrees of freedom) stands for so many.
 """
 
 import math
+from bisect import bisect_right
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from extproc.routing.features import Array
 
-_WIDTH = 0.25
-_REACH = 10.0
-"""Positions and errors beyond so many deviations count as that many."""
-_BINS = int(2 * _REACH / _WIDTH)
+_WIDTH, _REACH = 0.25, 10.0
+"""Bins of a quarter of a deviation up to ten deviations, where nearly all errors lie; beyond, each a quarter wider than
+the one before, for exact counts have errors of many of their tiny deviations."""
+_GROWTH, _FARTHEST = 1.25, 1000.0
+NEVER = _FARTHEST
+"""A position that no request is counted at: where no margin keeps the promise, nothing goes short."""
+_BY_CHANCE = 2.0
+"""By how much the second sum may exceed the promise: it rests on few requests, and is there for traffic that crowds
+just above the room, where the first is off by far more."""
 _PRIOR_SAMPLES = 100.0
+_PRIOR_POSITIONS = 10.0
+"""Requests that stand, spread evenly up to five deviations around the room, for those not yet seen."""
 _ERROR_MEMORY = 1.0 - 1.0 / 4000.0
 """Of an observed error, for each after it."""
 _POSITION_MEMORY = 1.0 - 1.0 / 160.0
 """Of a position, for each refresh: 10,000 estimates at one refresh in 64."""
 
 
-def _student(edges: Array) -> Array:
+def _student(edge: float) -> float:
     """Cumulative distribution of Student's t with three degrees of freedom (closed form)."""
-    scaled = edges / math.sqrt(3.0)
-    cumulative: Array = 0.5 + (scaled / (1.0 + scaled**2) + np.arctan(scaled)) / math.pi
-    return cumulative
+    scaled = edge / math.sqrt(3.0)
+    return 0.5 + (scaled / (1.0 + scaled**2) + math.atan(scaled)) / math.pi
 
 
-_CENTRES = -_REACH + _WIDTH * (np.arange(_BINS) + 0.5)
-_LOWER = _CENTRES - _WIDTH / 2
-PRIOR_ERRORS: Array = _PRIOR_SAMPLES * np.diff(_student(np.append(_LOWER, _REACH)))
+def _edges() -> list[float]:
+    """Between bins, in ascending order; the first and the last bin are open."""
+    near = [_WIDTH * step for step in range(int(_REACH / _WIDTH) + 1)]
+    while near[-1] < _FARTHEST:
+        near.append(min(_FARTHEST, near[-1] * _GROWTH))
+    return [-edge for edge in reversed(near)] + near[1:]
+
+
+_EDGES = _edges()
+_BINS = len(_EDGES) + 1
+_MIDDLES = [_EDGES[0], *((low + high) / 2 for low, high in pairwise(_EDGES)), _EDGES[-1]]
+PRIOR_ERRORS: Array = _PRIOR_SAMPLES * np.diff([0.0, *map(_student, _EDGES), 1.0])
 """The histogram of z before any error was seen."""
+_AROUND = [_PRIOR_POSITIONS * _WIDTH / _REACH * (abs(middle) < _REACH / 2) for middle in _MIDDLES]
 
 
 class Margin:
@@ -52,8 +76,10 @@ class Margin:
     def __init__(self) -> None:
         self.errors: Array = PRIOR_ERRORS.copy()
         """Histogram of z, the prior included."""
-        self.positions = [0.0] * _BINS
+        self.positions = list(_AROUND)
         """Histogram of u."""
+        self.distances: Array = np.zeros(_BINS)
+        """Histogram of u − z, where the room lay from the truth, over the observed requests."""
         self.short_at = 0.0
         """From this position on a request goes short."""
         self.long_at = 0.0
@@ -62,14 +88,16 @@ class Margin:
 
     def settles(self, position: float) -> bool:
         """Count where the room of a request lies, and say whether this stage settles it."""
-        self.positions[min(_BINS - 1, max(0, int((position + _REACH) / _WIDTH)))] += 1.0
+        self.positions[bisect_right(_EDGES, position)] += 1.0
         return position >= self.short_at or position <= self.long_at
 
-    def observe(self, error: float) -> None:
-        """Count an error, in deviations that were stated for it."""
+    def observe(self, error: float, distance: float) -> None:
+        """Count an error and how far the room lay from the truth, in deviations that were stated for the estimate."""
         self.errors *= _ERROR_MEMORY
         self.errors += (1.0 - _ERROR_MEMORY) * PRIOR_ERRORS
-        self.errors[min(_BINS - 1, max(0, int((error + _REACH) / _WIDTH)))] += 1.0
+        self.errors[bisect_right(_EDGES, error)] += 1.0
+        self.distances *= _ERROR_MEMORY
+        self.distances[bisect_right(_EDGES, distance)] += 1.0
 
     def refresh(self) -> None:
         """Tails anew, and the past of the positions discounted."""
@@ -78,26 +106,43 @@ class Margin:
 
     def doubt(self, position: float) -> float:
         """P(z > u): how likely a prompt is longer than the room at this position."""
-        return self._tails[min(_BINS - 1, max(0, int((position + _REACH) / _WIDTH)))]
+        return self._tails[bisect_right(_EDGES, position)]
 
     def above(self, risk: float) -> float:
         """The least position at which a prompt is longer than its room with at most this probability."""
-        return next((at for at, tail in zip(_EDGES, self._tails, strict=True) if tail <= risk), _REACH)
+        return next((at for at, tail in zip(_MIDDLES, self._tails, strict=True) if tail <= risk), NEVER)
 
     def below(self, risk: float) -> float:
         """The greatest position at which a prompt fits with at most this probability."""
-        return max((at for at, tail in zip(_EDGES, self._tails, strict=True) if 1.0 - tail <= risk), default=-_REACH)
+        return max((at for at, tail in zip(_MIDDLES, self._tails, strict=True) if 1.0 - tail <= risk), default=-NEVER)
 
     def within(self, share: float, of_requests: float) -> float:
         """The least position from which on requests may go short for the under-routed ones to be within a share."""
         at_risk = np.array(self.positions) * self._tails
         under = at_risk[::-1].cumsum()[::-1]
-        kept: npt.NDArray[np.intp] = np.flatnonzero(under <= share * of_requests)
-        return float(_EDGES[kept[0]]) if len(kept) else _REACH
+        kept: npt.NDArray[np.intp] = np.flatnonzero(under[1:] <= share * of_requests)
+        by_positions = _EDGES[kept[0]] if len(kept) else NEVER
+        return max(by_positions, self._within_by_distances(_BY_CHANCE * share))
+
+    def _within_by_distances(self, share: float) -> float:
+        """The same by the requests whose truth lay above the room: those alone can be under-routed.
+
+        A prompt at distance D < 0 goes short at a margin m if its error is at least m − D.
+        """
+        observed, close = self.distances.sum(), np.flatnonzero(self.distances[: _ZERO + 1])
+        if not len(close):
+            return 0.0
+        counts, beyond = self.distances[close], np.array(_MIDDLES)[close]
+        for margin in _EDGES[_ZERO:]:
+            at_least = [self._tails[bisect_right(_EDGES, margin - distance)] for distance in beyond.tolist()]
+            if counts @ at_least <= share * observed:
+                return margin
+        return NEVER
 
     def forget(self) -> None:
         """Start from the prior again: errors of the past say nothing of those to come."""
         self.errors = PRIOR_ERRORS.copy()
+        self.distances = np.zeros(_BINS)
         self._tails = _tails(self.errors)
 
 
@@ -108,4 +153,5 @@ def _tails(errors: Array) -> list[float]:
     return tails
 
 
-_EDGES: list[float] = _LOWER.tolist()
+_ZERO = _EDGES.index(0.0)
+"""The edge at which a room is as long as the prompt; the bin of the same number lies below it."""

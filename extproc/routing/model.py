@@ -12,7 +12,7 @@ _STRANGER = 0.3
 logarithm. Vocabularies of 32K to 256K entries differ from the prior by 20 to 30 % on most text."""
 _FAMILIARITY = 0.985
 """Of the doubt that remains after each answer: a tenth of it after 152."""
-_CLAMP = 3.0
+_CLAMP = 2.0
 """An error counts as at most so many of the standard deviations that were stated for it, so that a false usage, however
 absurd, moves no more than an unlucky one."""
 _SURE = 0.03
@@ -32,6 +32,8 @@ class PromptModel:
         self.exemplars = Exemplars()
         self.samples = 0
         """Answers taken in."""
+        self.telling = 0
+        """Those of them to prompts long enough to tell of text."""
         self.doubt = _STRANGER
         """Standard deviation of the logarithm that is added to every estimate until answers have earned trust."""
 
@@ -44,7 +46,7 @@ class PromptModel:
         """The estimate of a piece of a prompt, of which the template's beginning is elsewhere."""
         correction = self.exemplars.correct(shares)
         log_tokens = math.log(self.linear.tokens(shares, sizes, prompts=0)) + correction.log_error
-        return Judgement(log_tokens, math.sqrt(correction.variance + self.doubt * self.doubt))
+        return Judgement(log_tokens, math.sqrt(self._variance(shares, sizes, correction)))
 
     def learn(self, shares: Array, sizes: Sizes, prompt_tokens: int) -> None:
         """Take in the truth about a prompt; `shares` are of its whole text."""
@@ -56,9 +58,10 @@ class PromptModel:
         self.linear.learn(row, believed - prior_log_tokens)
         if sizes.text_bytes >= _TEXT_BYTES_MIN:
             self.exemplars.learn(shares, row, believed - prior_log_tokens, correction)
+            self.telling += 1
+            self.doubt = self.doubt * _FAMILIARITY if self.doubt > _DOUBT_MIN else 0.0
         self.relate()
         self.samples += 1
-        self.doubt = self.doubt * _FAMILIARITY if self.doubt > _DOUBT_MIN else 0.0  # after 226 answers
 
     def distrust(self) -> None:
         """The vocabulary or the template has changed: doubt again, and let the new answers outweigh the old."""
@@ -72,8 +75,12 @@ class PromptModel:
         self.exemplars.relate(self.linear.log_ratio(self.exemplars.rows))
 
     def _judge(self, shares: Array, sizes: Sizes, correction: Correction) -> Judgement:
+        log_tokens = math.log(self.linear.tokens(shares, sizes)) + correction.log_error
+        return Judgement(log_tokens, math.sqrt(self._variance(shares, sizes, correction)))
+
+    def _variance(self, shares: Array, sizes: Sizes, correction: Correction) -> float:
+        """Of the logarithm: the exemplar's, the doubt about the model, and the linear fit's where text is novel."""
         variance = correction.variance + self.doubt * self.doubt
         if correction.weight < _NOVEL:
             variance += self.linear.ridge.variance(self.linear.row(shares, sizes)[0])
-        log_tokens = math.log(self.linear.tokens(shares, sizes)) + correction.log_error
-        return Judgement(log_tokens, math.sqrt(variance))
+        return variance

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from extproc.routing.features import Features, category_of, sample_features, text_features
+from extproc.routing.features import Features, sample_features, text_features
+from extproc.routing.kinds import category_of
 from extproc.routing.prompts import (
     NotInBody,
     gather_chat,
@@ -51,7 +52,7 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 class Request:
     """A request while it is decided: its facts, and its text for as long as that takes. Not thread-safe."""
 
-    __slots__ = ("_sample", "_text", "facts", "note", "prompt")
+    __slots__ = ("_category", "_sample", "_text", "facts", "note", "prompt")
 
     def __init__(self, facts: RequestFacts, prompt: Prompt | None = None) -> None:
         self.facts = facts
@@ -59,6 +60,7 @@ class Request:
         """What the longest prompt is made of; None where the facts have a flaw."""
         self.note: object = None
         """What an estimator found out about it, for its own use."""
+        self._category: Category | None = None
         self._sample: Features | None = None
         self._text: Features | None = None
 
@@ -78,10 +80,15 @@ class Request:
 
     def category(self) -> Category:
         """Tools where structure dominates, unless the text beside it is poorer than schemas, such as CSV or Chinese."""
+        if self._category is None:
+            self._category = self._tell_category()
+        return self._category
+
+    def _tell_category(self) -> Category:
         structure_bytes, text_bytes = self.facts.structure_bytes, self.facts.text_bytes
         if structure_bytes > (1 - NEGLIGIBLE_SHARE) * text_bytes:
             return Category.TOOLS
-        category = self.sample().category
+        category = category_of((self.prompt or _EMPTY).pieces)
         dominated = structure_bytes > _STRUCTURE_DOMINATES * text_bytes
         return Category.TOOLS if dominated and category in _RICH_TEXT else category
 

@@ -62,4 +62,4 @@ class Ridge:
 
     def variance(self, row: Array) -> float:
         """Of φδ, from what the statistics leave open: large for rows unlike any seen."""
-        return self._noise**2 * float(row @ np.linalg.solve(self.information + self._precision, row))
+        return self._noise**2 * max(0.0, float(row @ np.linalg.solve(self.information + self._precision, row)))

@@ -190,7 +190,8 @@ class Router:
         self, request: Request, budget: Budget, verdict: Verdict, estimate: Estimate | None, share: float
     ) -> Decision:
         """A decision whose answer is wanted: estimated in any case, since the answer is held against the estimate."""
-        asked = estimate or self.estimator.estimate(request, self.policy.threshold_tokens - (budget.output_tokens or 0))
+        room_tokens = self.policy.threshold_tokens - (budget.output_tokens or 0)
+        asked = estimate or self.estimator.estimate(request, room_tokens)
         mean_tokens = budget_of(request.facts, budget, asked).mean_prompt_tokens
         decision = msgspec.structs.replace(
             _decision(request, budget, verdict, estimate),
@@ -198,7 +199,7 @@ class Router:
             category=request.category(),
             observe=True,
             weight=1.0 / share,
-            lesson=self.estimator.lesson(request, asked),
+            lesson=self.estimator.lesson(request, room_tokens, estimated=estimate is not None),
             ticket=None if self.outputs is None else self.outputs.begin(),
         )
         self._observing += 1  # nothing raises from here on, so that each one counted is completed

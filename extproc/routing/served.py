@@ -3,8 +3,8 @@
 Knows stages and their errors; must not know requests' text, nor how many models there are.
 """
 
-import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from extproc.routing.density import Density
 from extproc.routing.drift import Vigil
@@ -12,7 +12,7 @@ from extproc.routing.exact import Framing
 from extproc.routing.judgement import Judgement
 from extproc.routing.margins import Margin
 from extproc.routing.model import PromptModel
-from extproc.routing.values import Stage
+from extproc.routing.values import Category, RequestFacts, Stage
 
 _REFRESH = 64
 """Estimates after which the cuts are computed anew."""
@@ -24,7 +24,11 @@ _NOTICED = 0.01
 """How fast the scatter between a sample and the whole text is followed."""
 _SCATTER_MAX = 0.1
 _CRUDE = 0.3
-"""The risk at which bytes alone settle a request, in that of a look at its text: a look costs little, and says much."""
+"""The risk at which a glance settles a request, in that of a closer look, which costs little and says much."""
+_GLANCE_DEVIATIONS = 2.0
+"""A glance settles nothing short nearer than this, however well the kind is known: what is in it may be new."""
+_FRAME_BYTES = 30
+"""What a message or a tool counts for beside its text: five to eight tokens."""
 _RELEARN = 300
 """Answers that are all wanted after an alarm."""
 
@@ -44,6 +48,15 @@ _SHARES_WITH_EXACT = {Stage.MEMORY: 0.2, Stage.SIZE: 0.1, Stage.SAMPLE: 0.3, Sta
 """How much of the promise each stage may use up."""
 
 
+class Truth(NamedTuple):
+    """What an answer says of a decision."""
+
+    log_tokens: float
+    log_room: float
+    calibrates: bool
+    """Whether an estimate decided: errors on other requests say nothing of those that estimates decide."""
+
+
 class Served:
     """One serving model. Not thread-safe."""
 
@@ -57,8 +70,8 @@ class Served:
         self.model = PromptModel()
         self.framing = Framing()
         """What the template adds to an exact count."""
-        self.density = Density()
-        """What its bytes alone say of a prompt."""
+        self.densities = {category: Density(category) for category in Category}
+        """What a glance says of a prompt, by its kind."""
         self.sampling_variance = 0.06**2
         """Of the logarithm: what an estimate by a sample has beside one by the whole text."""
         self.vigil = Vigil()
@@ -77,11 +90,15 @@ class Served:
         if self._until_refresh < 0:
             self.refresh()
 
-    def observe(self, stage: Stage, judgement: Judgement, prompt_tokens: int) -> float:
+    def glance(self, category: Category, facts: RequestFacts) -> Judgement:
+        """What a prompt's bytes and kind say of it."""
+        return self.densities[category].judge(prompt_bytes(facts), self.model.doubt)
+
+    def observe(self, stage: Stage, judgement: Judgement, truth: Truth) -> float:
         """Hold the truth against what a stage makes of a prompt: the error in stated deviations."""
-        error = judgement.position(math.log(prompt_tokens))
-        if not self.model.doubt:
-            self.margins[stage].observe(error)
+        error = judgement.position(truth.log_tokens)
+        if truth.calibrates and not self.model.doubt:
+            self.margins[stage].observe(error, judgement.position(truth.log_room) - error)
         return error
 
     def compare(self, sampled: Judgement, whole: Judgement) -> None:
@@ -117,6 +134,13 @@ class Served:
         if promise.share < _EVEN:
             safe = max(0.0, margin.above(_SINGLE_RISK * promise.share), margin.within(share, requests))
         margin.short_at = margin.long_at = safe
+        if stage is Stage.SIZE:
+            safe = max(safe, _GLANCE_DEVIATIONS)
         if stage in self._not_last:
             risk = promise.escalation_risk * (_CRUDE if stage is Stage.SIZE else 1.0)
             margin.short_at, margin.long_at = max(safe, margin.above(risk)), margin.below(risk)
+
+
+def prompt_bytes(facts: RequestFacts) -> int:
+    """Bytes of a prompt, with what the template sets around messages and tools put in bytes of text."""
+    return facts.text_bytes + _FRAME_BYTES * (facts.message_count + facts.tool_count)

@@ -16,7 +16,7 @@ from extproc.errors import DualpoolError
 from extproc.routing import exact
 from extproc.routing.exemplars import CAPACITY
 from extproc.routing.features import COUNT, Array
-from extproc.routing.learned import EstimatorState, ExemplarsState, RidgeState, ServedState
+from extproc.routing.learned import DensityState, EstimatorState, ExemplarsState, RidgeState, ServedState
 from extproc.routing.linear import TERMS
 from extproc.routing.margins import PRIOR_ERRORS
 from extproc.routing.outputs import OutputState
@@ -32,8 +32,10 @@ STATE_MAX_BYTES = 64 * 2**20
 _MOST_OF_MEANS, _MOST_OF_SUMS = 100.0, 1e9
 """Means of logarithms and shares of a prompt stay below 20, sums over the answers that are not forgotten below 1e6 a
 replica. Beyond these an estimate would leave the range of numbers."""
-_ROUNDING = 1e-5
-"""Of sums, by which 32-bit floats may miss."""
+_ROUNDING = 1e-9
+"""Of sums."""
+_SINGLE, _DOUBLE = "<f4", "<f8"
+"""Exemplars are many and rough. Statistics are few, and what they leave open is a small difference of large numbers."""
 
 
 class StateError(DualpoolError):
@@ -79,10 +81,10 @@ def snapshot(model: str, served: Served) -> ServedState:
     return ServedState(
         model=model,
         samples=served.model.samples,
+        telling=served.model.telling,
         doubt=served.model.doubt,
         sampling_variance=served.sampling_variance,
-        log_density=served.density.mean,
-        density_variance=served.density.variance,
+        densities={kind: DensityState(d.mean, d.variance, d.samples) for kind, d in served.densities.items()},
         wanted=served.wanted,
         alarms=served.vigil.alarms,
         linear=_ridge_state(served.model.linear.ridge),
@@ -109,15 +111,16 @@ def absorb(served: Served, state: ServedState) -> None:
     model, mine = served.model, served.model.samples
     weight = state.samples / max(1, mine + state.samples)
     served.sampling_variance += weight * (state.sampling_variance - served.sampling_variance)
-    served.density.mean += weight * (state.log_density - served.density.mean)
-    served.density.variance += weight * (state.density_variance - served.density.variance)
+    for category, density in state.densities.items():
+        served.densities[category].absorb(density.mean, density.variance, density.samples)
     for kind, variance in enumerate(state.framing_variances):
         served.framing.variances[kind] += weight * (variance - served.framing.variances[kind])
     parts.add_to(served)
     model.linear.update()
     model.relate()
     model.samples += state.samples
-    model.doubt = min(model.doubt, state.doubt) if mine else state.doubt
+    model.telling += state.telling
+    model.doubt = max(model.doubt, state.doubt) if mine else state.doubt
     served.wanted = max(served.wanted + state.samples, mine + state.wanted)
     served.vigil.alarms += state.alarms
     served.refresh()
@@ -134,7 +137,12 @@ class _Parts:
         self._learned = _unpack(state.exemplars.learned, 3, _MOST_OF_MEANS)
         self._errors = {stage: _unpack_errors(raw) for stage, raw in state.errors.items()}
         lengths = {len(self._places), len(self._rows), len(self._learned)}
-        if len(lengths) != 1 or max(lengths) > CAPACITY or (self._learned[:, (0, 2)] < 0).any():
+        if (
+            len(lengths) != 1
+            or max(lengths) > CAPACITY
+            or (self._learned[:, 0] <= 0).any()
+            or (self._learned[:, 2] < 0).any()
+        ):
             raise StateError("it is damaged: its exemplars do not fit together")
 
     def add_to(self, served: Served) -> None:
@@ -150,11 +158,11 @@ class _Parts:
 
 
 def _ridge_state(ridge: Ridge) -> RidgeState:
-    return RidgeState(_pack(ridge.information), _pack(ridge.moment))
+    return RidgeState(_pack(ridge.information, _DOUBLE), _pack(ridge.moment, _DOUBLE))
 
 
 def _unpack_ridge(state: RidgeState, terms: int) -> tuple[Array, Array]:
-    information, moment = (_unpack(raw, terms, _MOST_OF_SUMS) for raw in (state.information, state.moment))
+    information, moment = (_unpack(raw, terms, _MOST_OF_SUMS, _DOUBLE) for raw in (state.information, state.moment))
     if information.shape != (terms, terms) or len(moment) != 1 or not _is_sum_of_squares(information):
         raise StateError("it is damaged: its statistics do not fit together")
     return information, moment[0]
@@ -180,15 +188,15 @@ def _add_ridge(ridge: Ridge, statistics: tuple[Array, Array]) -> None:
     ridge.solve()
 
 
-def _pack(array: npt.NDArray[Any]) -> bytes:
-    return array.astype("<f4").tobytes()
+def _pack(array: npt.NDArray[Any], number: str = _SINGLE) -> bytes:
+    return array.astype(number).tobytes()
 
 
-def _unpack(raw: bytes, columns: int, most: float) -> Array:
+def _unpack(raw: bytes, columns: int, most: float, number: str = _SINGLE) -> Array:
     """Rows of so many numbers, none beyond what can have been learned."""
-    if len(raw) % (4 * columns):
+    if len(raw) % (np.dtype(number).itemsize * columns):
         raise StateError("it is damaged: an array is of another shape")
-    array = np.frombuffer(raw, "<f4").astype(np.float64).reshape(-1, columns)
+    array = np.frombuffer(raw, number).astype(np.float64).reshape(-1, columns)
     if not (np.abs(array) <= most).all():  # nor is what is no number
         raise StateError("it is damaged: an array holds what nobody can have learned")
     return array

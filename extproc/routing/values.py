@@ -53,7 +53,7 @@ class Stage(StrEnum):
     MEMORY = "memory"
     """The request extends a conversation whose usage was seen."""
     SIZE = "size"
-    """Its bytes alone, and what text has cost so far."""
+    """Its bytes, and what text of its kind has cost so far; the kind is told at a glance."""
     SAMPLE = "sample"
     """Features of a small fixed sample of the text."""
     TEXT = "text"

@@ -2,8 +2,8 @@
 
 Nothing here may harm traffic. A file that cannot be used means a cold start, and is kept aside for whoever wants to
 know why; a save that fails is counted, and said once for each kind of failure. The event loop takes the snapshot, since
-only it may look at what is being learned (0.5 ms for one model, 9 for sixteen, 22 with every table full); encoding and
-writing happen on a thread of their own, which a hung disk may hold for ever.
+only it may look at what is being learned (0.5 ms for one model, 5 to 9 for sixteen, 13 to 22 with every table full);
+encoding and writing happen on a thread of their own, which a hung disk may hold for ever.
 """
 
 import asyncio
@@ -116,7 +116,8 @@ class StateFile:
             state = router.snapshot()
             took_ms = (perf_counter() - before_s) * _MS
             await _in_thread(lambda: write_state(self._path, state))
-            _log.debug("state saved: the snapshot took %.1f ms", took_ms)
+            first = not self._ledger.state_saves[SaveOutcome.SAVED]
+            _log.log(logging.INFO if first else logging.DEBUG, "state saved: its snapshot took %.1f ms", took_ms)
         except Exception as error:  # noqa: BLE001 - a bug in saving must not reach the traffic either
             outcome = SaveOutcome.FAILED
             self._tell(_why(error))

@@ -7,7 +7,7 @@ from extproc.settings import Settings, defaults_yaml
 def test_help_shows_the_defaults_that_are_in_force() -> None:
     """Each flag's default stands beside it, and where to find the other settings."""
     shown = " ".join(CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200"}).output.split())
-    for name in ("listen", "metrics_listen", "threshold_tokens", "explain_headers"):
+    for name in ("listen", "metrics_listen", "threshold_tokens", "promise", "explain_headers"):
         flag = shown.split(f"--{name.replace('_', '-')} ")[-1]
         assert flag.split("[default: ")[1].split("]")[0] == str(Settings.model_fields[name].default).lower()
     assert "--print-settings" in shown

@@ -78,15 +78,15 @@ def test_a_steady_share_of_outliers_stops_alarming(outliers: float) -> None:
 
 
 @pytest.mark.parametrize("size", [MARGINAL, PLAIN, ABSURD])
-def test_a_fifth_of_outliers_raises_an_alarm_after_some_twenty_answers(size: float) -> None:
-    """Of a hundred vigils half within 20 answers and nine in ten within 45; none needs 100."""
+def test_a_fifth_of_outliers_raises_an_alarm_after_some_dozens_of_answers(size: float) -> None:
+    """Of a hundred vigils half within 30 answers and nine in ten within 60; none needs 150."""
     delays = []
     for seed in range(100):
-        raised = alarms(watching(seed=seed), errors(1000 + seed, 100, outliers=0.2, size=size))
+        raised = alarms(watching(seed=seed), errors(1000 + seed, 150, outliers=0.2, size=size))
         delays.append(raised[0] if raised else 1000)
-    assert np.quantile(delays, 0.5) <= 20
-    assert np.quantile(delays, 0.9) <= 45
-    assert max(delays) <= 100
+    assert np.quantile(delays, 0.5) <= 30
+    assert np.quantile(delays, 0.9) <= 60
+    assert max(delays) <= 150
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])

@@ -59,7 +59,9 @@ def test_text_and_structure_are_counted_apart() -> None:
     counter = Words()
     found = counted(counter, prompt)
     assert counter.asked == [["one two three", "four"], ['{"a":[1,2],"b":{"c":null}}', '[{"d":1}]']]
-    assert found == Counted(text_tokens=4, structure_tokens=2, structure_lines=(1 + 4 + 1) + (0 + 2 + 1), message_count=2)
+    assert found == Counted(
+        text_tokens=4, structure_tokens=2, structure_lines=(1 + 4 + 1) + (0 + 2 + 1), message_count=2
+    )
 
 
 @pytest.mark.parametrize(("text", "structure"), [("unknown", b"{}"), ("plain", b'"unknown"')])
@@ -80,8 +82,7 @@ def test_structure_that_is_not_utf_8_is_counted_all_the_same() -> None:
 
 
 def test_an_unseen_template_is_learned_to_half_a_percent() -> None:
-    """Intercept, messages, tools and lines each differ from the prior; 400 answers, then prompts that were not among
-    them."""
+    """Intercept, messages, tools and lines each differ from the prior; 400 answers, then prompts never seen."""
     rng, framing = Random(3), Framing()
     before = [error(framing, count, template(count)) for count in (any_count(rng) for _ in range(200))]
     for _ in range(400):

@@ -135,6 +135,14 @@ def test_each_exemplar_is_related_to_its_own_linear_ratio() -> None:
     assert Exemplars().correct(one).log_error == 0.0
 
 
+def test_one_answer_is_stated_as_little_sure() -> None:
+    """Worked by hand: its own scatter is half the general deviation, and what is not believed of it counts as error."""
+    here = kind(np.random.default_rng(19))
+    correction = taught((here, 0.3)).correct(here)
+    assert (correction.weight, correction.log_error) == pytest.approx((1.0, 0.2))
+    assert correction.variance == pytest.approx((0.06**2 + 0.1**2 + 0.5 * GENERAL) / 1.5)
+
+
 @pytest.mark.parametrize("scatter", [0.01, 0.05, 0.2])
 def test_the_stated_scatter_is_that_of_the_errors(scatter: float) -> None:
     """After 500 answers the last 32 speak, and the general scatter with the weight of half an answer."""
@@ -215,6 +223,14 @@ def test_what_gave_way_leaves_nothing_behind() -> None:
     assert table.correct(new).log_error == pytest.approx(0.1 * 2 / 3)
 
 
+def test_an_exemplar_keeps_the_terms_of_its_first_prompt() -> None:
+    """By them its error follows the linear fit; later prompts of its kind change the mean alone."""
+    here, table = kind(np.random.default_rng(20)), Exemplars()
+    for term in (1.0, 2.0):
+        table.learn(here, np.full(TERMS, term), 0.1, table.correct(here))
+    assert table.rows[table.by_age()].tolist() == [[1.0] * TERMS]
+
+
 def test_exemplars_come_by_age() -> None:
     """That not taught for longest comes first, and unused places of the table not at all."""
     rng = np.random.default_rng(14)
@@ -261,6 +277,17 @@ def test_absorbing_weighs_as_the_samples_themselves_would() -> None:
     absorb_all(one, other)
     assert one.log_ratios[one.correct(here).nearest] == pytest.approx(np.mean(ratios))
     assert one.samples.max() == 12
+
+
+def test_what_another_table_knows_is_parted_and_dated_as_answers_are() -> None:
+    """Beyond the distance of one kind it is an exemplar of its own, and a known kind becomes the youngest."""
+    rng = np.random.default_rng(21)
+    here, other = kind(rng), kind(rng)
+    table = taught((here, 0.1), (other, 0.2))
+    table.absorb(place(moved(here, 0.9 * SAME)), np.zeros(TERMS), (1.0, 0.1, 0.01))
+    assert table.log_ratios[table.by_age()] == pytest.approx([0.2, 0.1])
+    table.absorb(place(moved(here, 1.1 * SAME)), np.zeros(TERMS), (1.0, 0.3, 0.01))
+    assert table.log_ratios[table.by_age()] == pytest.approx([0.2, 0.1, 0.3])
 
 
 def test_kinds_only_the_other_knows_are_taken_over() -> None:

@@ -12,14 +12,13 @@ SERVED: dict[str, Any] = {
     "samples": 10,
     "doubt": 0.1,
     "sampling_variance": 0.01,
-    "log_density": -1.3,
-    "density_variance": 0.16,
     "wanted": 0,
     "alarms": 1,
     "linear": RIDGE,
     "exemplars": {"places": b"", "rows": b"", "learned": b""},
     "framing": RIDGE,
     "framing_variances": (0.001, 0.002),
+    "densities": {"prose": {"mean": -1.3, "variance": 0.1, "samples": 20}},
     "errors": {"text": b""},
 }
 RATIO: dict[str, Any] = {
@@ -29,7 +28,7 @@ RATIO: dict[str, Any] = {
     "deviation": 0.5,
     "samples": 3,
 }
-NUMBERS = ["doubt", "sampling_variance", "log_density", "density_variance"]
+NUMBERS = ["doubt", "sampling_variance"]
 COUNTS = ["samples", "wanted", "alarms"]
 
 
@@ -60,7 +59,7 @@ def test_a_count_is_whole_and_possible(field: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("field", NUMBERS)
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -11.0, 11.0, 1e300, "0", None])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -11.0, 101.0, 1e300, "0", None])
 def test_a_number_is_one_that_can_have_been_learned(field: str, value: object) -> None:
     """Of a logarithm's mean or variance, so that estimates stay in the range of numbers."""
     with pytest.raises(msgspec.ValidationError):
@@ -92,7 +91,19 @@ def test_a_ratio_is_a_possible_one(field: str, value: object) -> None:
         read({**RATIO, field: value}, RatioState)
 
 
-def test_errors_are_of_stages_that_there_are() -> None:
-    """Another name is another format."""
+@pytest.mark.parametrize(
+    "change", [{"mean": -11.0}, {"mean": float("nan")}, {"variance": -0.1}, {"variance": float("nan")}, {"samples": -1}]
+)
+def test_a_density_is_one_that_can_have_been_learned(change: dict[str, float]) -> None:
+    """A mean of a logarithm, its variance, and a count."""
+    density = {**SERVED["densities"]["prose"], **change}
     with pytest.raises(msgspec.ValidationError):
-        read({**SERVED, "errors": {"guess": b""}}, ServedState)
+        read({**SERVED, "densities": {"prose": density}}, ServedState)
+
+
+@pytest.mark.parametrize(("field", "name"), [("errors", "guess"), ("densities", "poetry")])
+def test_labels_are_those_that_there_are(field: str, name: str) -> None:
+    """Another stage or kind of text is another format."""
+    (value,) = SERVED[field].values()
+    with pytest.raises(msgspec.ValidationError):
+        read({**SERVED, field: {name: value}}, ServedState)

@@ -214,6 +214,14 @@ def test_what_was_discounted_is_soon_outweighed() -> None:
     assert error < without / 2
 
 
+def test_a_discount_is_felt_at_once() -> None:
+    """With nothing kept, the next estimate is the prior's again."""
+    fit, prompt = taught(vocabulary(12), 100), drawn(np.random.default_rng(12))
+    assert fit.tokens(*prompt) != pytest.approx(LinearFit().tokens(*prompt))
+    fit.discount(0.0)
+    assert fit.tokens(*prompt) == pytest.approx(LinearFit().tokens(*prompt))
+
+
 def test_weights_put_in_place_are_taken_over() -> None:
     """Statistics read from a file speak after `update`, and not before."""
     learned, cold = taught(vocabulary(11), 100), LinearFit()

@@ -195,7 +195,7 @@ def test_hostile_answers_make_the_model_less_sure_and_go_as_they_came() -> None:
     world = World(12)
     clean, model = taught(World(12), 1000), taught(world, 1000, false_share=0.1, factor=0.6)
     sure, unsure = (judged.judge(*world.answer(0)[:2]).spread for judged in (clean, model))
-    assert unsure > 1.5 * sure
+    assert unsure > 1.2 * sure
     errors = teach(model, world, 800)[400:]
     assert abs(np.mean(errors)) < 0.01
     assert model.judge(*world.answer(0)[:2]).spread < 1.3 * sure
@@ -242,12 +242,14 @@ def test_distrust_widens_at_once() -> None:
     world = World(14)
     model = taught(world, 400)
     shares, sizes, _ = world.answer(2)
-    before = model.judge(shares, sizes)
+    row, _ = model.linear.row(shares, sizes)
+    before, open_before = model.judge(shares, sizes), model.linear.ridge.variance(row)
     model.distrust()
-    after = model.judge(shares, sizes)
+    after, open_after = model.judge(shares, sizes), model.linear.ridge.variance(row)
     assert before.spread < 0.1
     assert after.spread > math.hypot(0.3, 0.1)
     assert after.log_tokens == pytest.approx(before.log_tokens, abs=0.2)
+    assert open_after > 5 * open_before
     assert model.samples == 400
 
 

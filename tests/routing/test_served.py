@@ -6,9 +6,8 @@ import pytest
 from extproc.routing.exact import Counted
 from extproc.routing.features import sample_features
 from extproc.routing.judgement import Judgement
-from extproc.routing.served import Promise, Served
-from extproc.routing.text import Prompt
-from extproc.routing.values import RequestFacts, Stage
+from extproc.routing.served import Promise, Served, prompt_bytes
+from extproc.routing.values import Category, RequestFacts, Stage
 
 SHARES = sample_features(["Some plain words of a chat, and some more. " * 40], ()).shares
 FACTS = RequestFacts(text_bytes=1720, total_text_bytes=1720, message_count=1)
@@ -201,7 +200,38 @@ def test_while_in_doubt_no_error_is_watched() -> None:
     assert served.vigil.alarms == 0
 
 
+# A glance
+
+
 def test_a_prompt_of_no_bytes_has_a_size_too() -> None:
-    """An empty message is a prompt, of the template alone."""
-    judged = Served(Promise()).density.judge(Prompt().text_bytes, 0.0)
-    assert math.isfinite(judged.log_tokens)
+    """An empty prompt, and one of empty messages, where the template is all there is."""
+    served = Served(Promise())
+    none, some, many = (served.glance(Category.PROSE, RequestFacts(message_count=count)) for count in (0, 1, 1000))
+    assert math.isfinite(none.log_tokens)
+    assert none.log_tokens < some.log_tokens < many.log_tokens
+    assert math.exp(many.log_tokens) > 2500  # five each, where text has four bytes a token
+
+
+def test_a_glance_settles_nothing_short_that_is_near() -> None:
+    """However often it was right to the token about texts of this kind: the next may be of another source."""
+    served = learned()
+    for _ in range(5000):
+        served.margins[Stage.SIZE].observe(0.0)
+        served.margins[Stage.SIZE].settles(9.0)
+        served.densities[Category.PROSE].learn(prompt_bytes(FACTS), 400)
+    served.refresh()
+    judged = served.glance(Category.PROSE, FACTS)
+    room = math.exp(judged.log_tokens + served.margins[Stage.SIZE].short_at * judged.spread)
+    assert math.exp(judged.log_tokens) == pytest.approx(400, rel=0.01)
+    assert room > 1.4 * 400
+
+
+def test_each_kind_of_text_has_its_own_glance() -> None:
+    """What one kind costs says nothing of another; doubt about the model is about all of them."""
+    served = Served(Promise())
+    before = served.glance(Category.LOGS, FACTS)
+    for _ in range(100):
+        served.densities[Category.PROSE].learn(prompt_bytes(FACTS), 300)
+    assert served.glance(Category.LOGS, FACTS) == before
+    served.model.doubt = 0.0
+    assert served.glance(Category.LOGS, FACTS).spread < before.spread

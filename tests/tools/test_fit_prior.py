@@ -100,19 +100,20 @@ def test_weights_are_recovered_from_what_they_make(script: ModuleType, seed: int
     assert {name: named[name] for name in script.UNSEEN} == script.UNSEEN
 
 
-def test_odd_bodies_tilt_the_fit_by_little(script: ModuleType) -> None:
-    """A twentieth with five times the tokens moves the others by less than 3 %, and least squares by three times it."""
+@pytest.mark.parametrize("factor", [0.1, 5.0])
+def test_odd_bodies_tilt_the_fit_by_little(script: ModuleType, factor: float) -> None:
+    """A twentieth with a tenth or five times the tokens moves the others by half a percent, least squares by 4 %."""
     counts, weights = world(4, 2000)
     clean = counts @ weights
     truths = clean.copy()
-    truths[::20] *= 5.0
+    truths[::20] *= factor
     fitted = script.fit(counts, truths)
     plain = np.linalg.lstsq(counts / clean[:, None], truths / clean, rcond=None)[0]
     error, of_plain = (
         float(np.median(np.abs(counts @ found / clean - 1.0)[np.arange(2000) % 20 > 0])) for found in (fitted, plain)
     )
-    assert error < 0.03
-    assert of_plain > 3 * error
+    assert error < 0.005
+    assert of_plain > 10 * error
 
 
 def test_a_count_no_body_has_gets_no_weight(script: ModuleType) -> None:
