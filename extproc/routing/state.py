@@ -120,7 +120,8 @@ def absorb(served: Served, state: ServedState) -> None:
     model.relate()
     model.samples += state.samples
     model.telling += state.telling
-    model.doubt = max(model.doubt, state.doubt) if mine else state.doubt
+    if state.samples:
+        model.doubt = max(model.doubt, state.doubt) if mine else state.doubt
     served.wanted = max(served.wanted + state.samples, mine + state.wanted)
     served.vigil.alarms += state.alarms
     served.refresh()

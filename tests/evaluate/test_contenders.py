@@ -39,10 +39,10 @@ def test_the_threshold_is_the_one_asked_for() -> None:
 
 
 def test_answers_are_read_as_the_service_reads_them() -> None:
-    """By default one in ten of those in doubt, five times the service's share; else five times what is asked for."""
+    """By default one in five of those in doubt, ten times the service's share; else ten times what is asked for."""
     request = read_request("/v1/completions", json.dumps({"prompt": "x" * 8000, "max_tokens": 1}).encode())
-    assert [router(Contender.FIXED).route(request, draw=draw).observe for draw in (0.09, 0.11)] == [True, False]
-    assert router(Contender.FIXED, observe_share=0.04).route(request, draw=0.19).observe
+    assert [router(Contender.FIXED).route(request, draw=draw).observe for draw in (0.19, 0.21)] == [True, False]
+    assert router(Contender.FIXED, observe_share=0.04).route(request, draw=0.39).observe
 
 
 def test_rules_of_the_published_estimator_reach_it() -> None:
@@ -52,8 +52,7 @@ def test_rules_of_the_published_estimator_reach_it() -> None:
     for gamma, pool in ((0.0, Pool.SHORT), (16.0, Pool.LONG)):
         estimator = make_estimator(Contender.EMA, RouterRules(THRESHOLD, ema=EmaRules(margin_deviations=gamma)))
         for tokens in (1000, 1500) * 10:
-            estimate = estimator.estimate(request, 2999)
-            estimator.learn(request.facts, estimator.lesson(request, estimate), Usage(tokens))
+            estimator.learn(request.facts, estimator.lesson(request, 2999, estimated=True), Usage(tokens))
         judged = Router(estimator=estimator, policy=router(Contender.EMA).policy)
         assert judged.route(request, draw=1.0).pool is pool
 

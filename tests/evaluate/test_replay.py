@@ -107,8 +107,8 @@ def test_answers_come_back_later_and_all_do() -> None:
 
 
 def test_an_answer_nobody_wants_is_not_read() -> None:
-    """The draw decides by the observed share (fivefold for those in doubt); the others complete with nothing."""
-    router = diary(share=0.1)
+    """The draw decides by the observed share (tenfold for those in doubt); the others complete with nothing."""
+    router = diary(share=0.05)
     replay_of = replay(router, [row(4000, 7)], in_flight=0)
     records = replay_of.run(arrivals(0, draw=0.49) + arrivals(0, draw=0.51), ticks())
     assert [record.observed for record in records] == [True, False]
@@ -147,7 +147,7 @@ def test_after_the_swap_the_other_counts_are_the_truth() -> None:
 def test_answers_are_counted_from_the_change_on() -> None:
     """Only those to requests routed since, and only those read."""
     stream = arrivals(0, 0, 0) + arrivals(0, draw=0.99) + arrivals(0, 0)
-    records = replay(diary(share=0.1), [row(4000, 1000)], in_flight=0, change_at=1).run(stream, ticks())
+    records = replay(diary(share=0.05), [row(4000, 1000)], in_flight=0, change_at=1).run(stream, ticks())
     assert [record.answers_before for record in records] == [0, 0, 1, 2, 2, 3]
 
 

@@ -50,7 +50,8 @@ def asked(text_bytes: int = 1000, *, model: str = "m", category: Category = Cate
 
 def teach(estimator: Estimator, request: Request, prompt_tokens: int) -> bool:
     """Show an estimator what a request cost, as the router does."""
-    lesson = estimator.lesson(request, estimator.estimate(request, ROOM))
+    estimator.estimate(request, ROOM)
+    lesson = estimator.lesson(request, ROOM, estimated=True)
     return estimator.learn(request.facts, lesson, Usage(prompt_tokens))
 
 
@@ -274,7 +275,8 @@ def test_asking_makes_no_room() -> None:
     estimator = EmaEstimator()
     for index in range(10):
         request = asked(model=f"m{index}")
-        estimator.lesson(request, estimator.estimate(request, ROOM))
+        estimator.estimate(request, ROOM)
+        estimator.lesson(request, ROOM, estimated=True)
         assert estimator.learning(request)
     assert estimator.ratios() == []
 

@@ -10,6 +10,7 @@ RIDGE = {"information": b"", "moment": b""}
 SERVED: dict[str, Any] = {
     "model": "m",
     "samples": 10,
+    "telling": 8,
     "doubt": 0.1,
     "sampling_variance": 0.01,
     "wanted": 0,
@@ -29,7 +30,7 @@ RATIO: dict[str, Any] = {
     "samples": 3,
 }
 NUMBERS = ["doubt", "sampling_variance"]
-COUNTS = ["samples", "wanted", "alarms"]
+COUNTS = ["samples", "telling", "wanted", "alarms"]
 
 
 def read(fields: dict[str, Any], kind: type[msgspec.Struct]) -> Any:

@@ -1,5 +1,6 @@
 import itertools
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 
 import numpy as np
@@ -8,23 +9,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.routing.features import Array
-from extproc.routing.margins import PRIOR_ERRORS, Margin
+from extproc.routing.margins import NEVER, PRIOR_ERRORS, Margin
 
 WIDTH, REACH = 0.25, 10.0
-"""Of a bin, and where the last one ends, in stated deviations."""
-EDGES = np.arange(-REACH, REACH, WIDTH)
+"""Of a bin, and up to where bins are as narrow, in stated deviations."""
+ABOVE = [*np.arange(0.0, REACH, WIDTH).tolist(), *(min(1000.0, REACH * 1.25**step) for step in range(22))]
+EDGES: list[float] = [-edge for edge in reversed(ABOVE)] + ABOVE[1:]
+MIDDLES = [-1000.0, *(np.array(EDGES[1:]) + EDGES[:-1]) / 2, 1000.0]
+"""Of each bin; the two outermost are open and stand where they begin."""
 PRIOR_SAMPLES = 100.0
+PRIOR_POSITIONS = [number / 4 + 1 / 8 for number in range(-20, 20)]
+"""Where rooms are taken to lie before the first request, each for a quarter of one."""
 MEMORY = 4000.0
 """Errors that count in the long run."""
-NUMBERS = st.lists(st.floats(-15, 15), max_size=60)
+FAR = 50.0
+"""Where a room lies that no estimate could mistake, in deviations from the truth."""
+VALUES = st.floats(-15, 15) | st.floats(-2000, 2000)
+NUMBERS = st.lists(VALUES, max_size=60)
 SHARES = st.sampled_from([0.0, 0.0001, 0.001, 0.01, 0.05, 0.2, 0.5])
 
 
-def seen(errors: Array, positions: Array | tuple[float, ...] = ()) -> Margin:
-    """A margin after these errors and rooms of requests."""
+def seen(errors: Array, positions: Array | tuple[float, ...] = (), distances: Array | float = FAR) -> Margin:
+    """A margin after these errors, as far from the truth as rooms lay there, and after these rooms of requests."""
     margin = Margin()
-    for error in errors.tolist():
-        margin.observe(error)
+    for error, distance in np.broadcast(errors, distances):
+        margin.observe(float(error), float(distance))
     for position in np.array(positions).tolist():
         margin.settles(position)
     margin.refresh()
@@ -40,13 +49,15 @@ def student_density(value: float) -> float:
 
 
 def test_the_prior_is_students_t() -> None:
-    """Each bin but the outermost holds what Simpson's rule makes of the density between its edges."""
-    for lower, count in list(zip(EDGES.tolist(), PRIOR_ERRORS.tolist(), strict=True))[1:-1]:
-        ends = student_density(lower) + student_density(lower + WIDTH)
-        integral = (ends + 4.0 * student_density(lower + WIDTH / 2)) * WIDTH / 6.0
-        assert count == pytest.approx(PRIOR_SAMPLES * integral, rel=1e-4)
-    assert PRIOR_ERRORS.sum() == pytest.approx(PRIOR_SAMPLES, rel=0.003)
+    """Each bin holds what Simpson's rule makes of the density between its edges, and the open ones what is left."""
+    for (lower, upper), count in zip(itertools.pairwise(EDGES), PRIOR_ERRORS[1:-1].tolist(), strict=True):
+        ends = student_density(lower) + student_density(upper)
+        integral = (ends + 4.0 * student_density((lower + upper) / 2)) * (upper - lower) / 6.0
+        assert count == pytest.approx(PRIOR_SAMPLES * integral, rel=2e-3 if max(-lower, upper) > REACH else 1e-4)
+    assert PRIOR_ERRORS.sum() == pytest.approx(PRIOR_SAMPLES)
     assert pytest.approx(PRIOR_ERRORS[::-1]) == PRIOR_ERRORS
+    beyond = 2.0 * math.sqrt(3.0) / math.pi / 1000.0**3
+    assert PRIOR_ERRORS[-1] == pytest.approx(PRIOR_SAMPLES * beyond, rel=0.001)
 
 
 def test_the_prior_alone_gives_wide_margins() -> None:
@@ -74,7 +85,8 @@ def test_margins_narrow_as_errors_earn_it() -> None:
 def test_doubt_falls_with_the_room(errors: list[float]) -> None:
     """From more than a half to less, within 0 and 1, and no further than the last bin, whatever was observed."""
     margin = seen(np.array(errors))
-    doubts = [margin.doubt(position) for position in np.arange(-12.0, 12.0, 0.1).tolist()]
+    positions = [-1001.0, *sorted(MIDDLES + EDGES + np.arange(-12.0, 12.0, 0.1).tolist()), 1001.0]
+    doubts = [margin.doubt(position) for position in positions]
     assert doubts == sorted(doubts, reverse=True)
     assert 1.0 >= doubts[0] > 0.5 > doubts[-1] > 0.0
     assert margin.doubt(1e9) == doubts[-1]
@@ -84,16 +96,22 @@ def test_doubt_falls_with_the_room(errors: list[float]) -> None:
 @settings(max_examples=100)
 @given(NUMBERS, st.sampled_from([0.0, 1e-5, 0.001, 0.07, 0.3, 0.499]))
 def test_cuts_are_the_outermost_positions_within_a_risk(errors: list[float], risk: float) -> None:
-    """At a cut the risk is kept and one bin further in it is not; where no bin is so sure, the reach is the end."""
+    """At a cut, the middle of a bin, the risk is kept and one bin further in not; where none is so sure, it is never."""
     margin = seen(np.array(errors))
     above, below = margin.above(risk), margin.below(risk)
     assert below <= above
-    if above < REACH:
+    if above < NEVER:
         assert margin.doubt(above) <= risk
-    assert margin.doubt(above - WIDTH) > risk
-    if below > -REACH:
+    assert margin.doubt(MIDDLES[MIDDLES.index(above) - 1]) > risk
+    if below > -NEVER:
         assert 1.0 - margin.doubt(below) <= risk
-    assert 1.0 - margin.doubt(below + WIDTH) > risk
+    assert 1.0 - margin.doubt(MIDDLES[MIDDLES.index(below) + 1]) > risk
+
+
+def test_a_risk_that_no_bin_is_within_has_no_cut() -> None:
+    """Not even a thousand deviations away is anything certain; on either side."""
+    assert Margin().above(0.0) == NEVER
+    assert Margin().below(0.0) == -NEVER
 
 
 @pytest.mark.parametrize("draw", ["standard_normal", "laplace", "uniform"])
@@ -114,17 +132,25 @@ def test_errors_speak_from_the_next_refresh_on() -> None:
     margin = Margin()
     before = margin.doubt(2.0)
     for _ in range(100):
-        margin.observe(5.0)
+        margin.observe(5.0, FAR)
     assert margin.doubt(2.0) == before
     margin.refresh()
     assert margin.doubt(2.0) > 0.5
 
 
-def test_errors_beyond_the_reach_count_at_its_end() -> None:
-    """However absurd: a thousand of them to one side are one tail."""
-    margin = seen(np.full(1000, 1e12))
-    assert margin.doubt(9.0) > 0.8
-    assert seen(np.full(1000, -1e12)).doubt(-9.0) < 0.2
+@pytest.mark.parametrize("error", [11.0, 25.0, 400.0])
+def test_errors_of_many_deviations_count_where_they_are(error: float) -> None:
+    """A thousand of them are a tail up to there, give or take a quarter, and none beyond; to either side."""
+    above, below = seen(np.full(1000, error)), seen(np.full(1000, -error))
+    assert above.doubt(error / 1.3) > 0.8 > 0.2 > above.doubt(error * 1.3)
+    assert below.doubt(-error * 1.3) > 0.8 > 0.2 > below.doubt(-error / 1.3)
+
+
+@pytest.mark.parametrize("error", [1000.0, 1e12, math.inf])
+def test_errors_however_absurd_count_in_the_outermost_bins(error: float) -> None:
+    """A thousand of them to one side are one tail, as far as bins reach."""
+    assert seen(np.full(1000, error)).doubt(999.0) > 0.8
+    assert seen(np.full(1000, -1.001 * error)).doubt(-999.0) < 0.2
 
 
 # The share of all requests
@@ -147,33 +173,110 @@ TRAFFIC: dict[str, Callable[[np.random.Generator, int], Array]] = {
 @pytest.mark.parametrize("draw", ["standard_normal", "laplace"])
 @pytest.mark.parametrize("share", [0.001, 0.01])
 def test_the_realised_share_is_within_the_promised_one(traffic: str, draw: str, share: float) -> None:
-    """Of fresh requests no more than promised go short and do not fit, and a deviation less would be too little."""
+    """Of fresh requests no more than promised go short and do not fit, and a deviation less would be too little.
+
+    That is by rooms and errors alone; distances make the margin no narrower, and wider by one and a half at most.
+    """
     rng = np.random.default_rng(3)
-    margin = seen(getattr(rng, draw)(size=8000), TRAFFIC[traffic](rng, 5000))
+    learned, rooms = getattr(rng, draw)(size=8000), TRAFFIC[traffic](rng, 5000)
+    margin, whole = seen(learned, rooms), seen(learned, rooms, TRAFFIC[traffic](rng, 8000) - learned)
     cut = margin.within(share, sum(margin.positions))
     positions, errors = TRAFFIC[traffic](rng, 500_000), getattr(rng, draw)(size=500_000)
     assert realised(cut, positions, errors) <= 1.15 * share
     narrower = cut - 4 * WIDTH
     assert realised(narrower, positions, errors) > share or np.mean((positions >= narrower) & (positions < cut)) < 1e-4
+    assert cut <= whole.within(share, sum(whole.positions)) <= cut + 6 * WIDTH
 
 
 @settings(max_examples=100)
-@given(NUMBERS, st.lists(st.floats(-12, 12), min_size=1, max_size=60), SHARES)
+@given(
+    st.lists(st.tuples(VALUES, VALUES), max_size=60),
+    st.lists(VALUES, min_size=1, max_size=60),
+    SHARES,
+)
 def test_within_is_the_least_margin_that_brute_force_finds(
-    errors: list[float], positions: list[float], share: float
+    observed: list[tuple[float, float]], positions: list[float], share: float
 ) -> None:
-    """Going through every edge and every request with the stated probabilities."""
+    """Going through every edge and every request with the stated probabilities, twice, for the larger of the two."""
     margin = Margin()
-    for error in errors:
-        margin.observe(error)
+    for error, distance in observed:
+        margin.observe(error, distance)
     margin.refresh()
     for position in positions:
         margin.settles(position)
-    capped = np.clip(positions, -REACH, REACH - WIDTH / 2)
-    binned = EDGES[np.floor((capped + REACH) / WIDTH).astype(int)]
-    at_risk = np.array([margin.doubt(position) for position in binned.tolist()])
-    allowed = [edge for edge in EDGES.tolist() if at_risk[binned >= edge].sum() <= share * len(positions) + 1e-12]
-    assert margin.within(share, len(positions)) == (allowed[0] if allowed else REACH)
+    by_positions = least_by_positions(margin, positions, share)
+    by_distances = least_by_distances(margin, [distance for _, distance in observed], 2.0 * share)
+    assert margin.within(share, len(positions)) == max(by_positions, by_distances)
+
+
+def least_by_positions(margin: Margin, positions: list[float], share: float) -> float:
+    """The least edge from which on these requests, and those that stand for others, are at risk to no more than that.
+
+    The others were there at the one refresh, which made them fade a little.
+    """
+    at_risk = [(position, margin.doubt(position)) for position in positions]
+    at_risk += [(position, 0.25 * (1.0 - 1.0 / 160.0) * margin.doubt(position)) for position in PRIOR_POSITIONS]
+    allowed = share * len(positions) + 1e-12
+    kept = (edge for edge in EDGES if math.fsum(risk for position, risk in at_risk if position >= edge) <= allowed)
+    return next(kept, NEVER)
+
+
+def least_by_distances(margin: Margin, distances: list[float], share: float) -> float:
+    """The least edge from 0 on at which those that do not fit, each taken for its bin's middle, go short so rarely."""
+    counts = [(1.0 - 1.0 / MEMORY) ** age for age in reversed(range(len(distances)))]
+    beyond = [
+        (MIDDLES[bisect_right(EDGES, at)], count) for at, count in zip(distances, counts, strict=True) if at < 0.0
+    ]
+    allowed = share * math.fsum(counts) + 1e-12
+    kept = (edge for edge in ABOVE if math.fsum(count * margin.doubt(edge - at) for at, count in beyond) <= allowed)
+    return next(kept, NEVER)
+
+
+CROWDED, SPREAD = 0.3, 0.05
+"""Share of the traffic that crowds just above the room, and the estimate's stated deviation."""
+
+
+def crowding(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
+    """Errors and distances of traffic of which a part was trimmed to 1.00 to 1.04 of the room; the rest is anywhere."""
+    above_room = np.log(rng.uniform(1.0, 1.04, count)) / SPREAD
+    return rng.standard_normal(count), np.where(rng.random(count) < CROWDED, -above_room, rng.uniform(-40, 40, count))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.003, 0.01])
+def test_traffic_that_crowds_just_above_the_room_stays_within_about_twice_the_share(share: float) -> None:
+    """There an estimate that is low sees ample room: rooms and errors taken for independent would allow far more."""
+    rng = np.random.default_rng(10)
+    errors, distances = crowding(rng, 12_000)
+    both, first_alone = seen(errors, errors + distances, distances), seen(errors, errors + distances)
+    fresh, fresh_distances = crowding(rng, 500_000)
+    under = [
+        realised(margin.within(share, sum(margin.positions)), fresh + fresh_distances, fresh)
+        for margin in (both, first_alone)
+    ]
+    assert under[0] <= 2.2 * share
+    assert under[1] > 4.0 * share
+
+
+def test_truths_below_the_room_cost_no_margin() -> None:
+    """Prompts that crowd just below it fit, wherever they go: the margin is that of rooms and errors alone."""
+    rng = np.random.default_rng(11)
+    errors = rng.standard_normal(4000)
+    positions = errors + rng.uniform(0.0, 0.8, 4000)
+    crowded, far = seen(errors, positions, positions - errors), seen(errors, positions)
+    assert crowded.within(0.001, 4000.0) == far.within(0.001, 4000.0) > 0.0
+
+
+def test_errors_of_many_deviations_make_a_margin_of_many() -> None:
+    """Where one in twenty is off by 25, nothing goes short that is nearer; a share that nothing keeps leaves nothing."""
+    rng = np.random.default_rng(12)
+    errors = np.where(rng.random(8000) < 0.05, 25.0, rng.standard_normal(8000))
+    positions = rng.uniform(-40.0, 40.0, 8000)
+    margin = seen(errors, positions, positions - errors)
+    cut = margin.within(0.001, sum(margin.positions))
+    assert 20.0 < cut < 25.0 * 1.25
+    assert realised(cut, positions, errors) <= 0.002
+    assert realised(REACH, positions, errors) > 0.005
+    assert margin.within(0.0, sum(margin.positions)) == NEVER
 
 
 def test_more_requests_near_the_threshold_make_a_wider_margin() -> None:
@@ -189,24 +292,34 @@ def test_more_requests_near_the_threshold_make_a_wider_margin() -> None:
 
 
 def test_where_no_traffic_is_near_a_cap_on_single_requests_must_rule() -> None:
-    """With nothing at risk the share alone would send everything short; `above` is as it was, whatever the traffic."""
+    """With little at risk the share alone asks for no margin at all; `above` is as it was, whatever the traffic."""
     errors = np.random.default_rng(5).standard_normal(4000)
-    idle, far = seen(errors), seen(errors, (-50.0,) * 1000)
-    assert idle.within(0.001, 1.0) == -REACH
-    assert far.within(0.001, 1000.0) == pytest.approx(-REACH + WIDTH)
+    idle, far = seen(errors), seen(errors, (-50.0,) * 10_000)
+    assert far.within(0.001, 10_000.0) == 0.0
     assert idle.above(0.05) == far.above(0.05) == pytest.approx(1.645, abs=WIDTH)
 
 
+def test_before_the_first_request_some_are_taken_to_lie_near() -> None:
+    """Ten, evenly up to five deviations around the room, so that a margin is needed from the first request on."""
+    margin = Margin()
+    held = {at: count for at, count in zip(MIDDLES, margin.positions, strict=True) if count}
+    assert held == dict.fromkeys(PRIOR_POSITIONS, 0.25)
+    assert sum(margin.positions) == 10.0
+    assert 1.0 < margin.within(0.01, 11.0) <= 5.0
+
+
 def test_a_promise_that_cannot_be_kept_leaves_the_widest_margin() -> None:
-    """Nothing may be at risk, and the last bin is."""
-    assert seen(np.zeros(0), (50.0,) * 100).within(0.0, 100.0) == REACH
+    """Nothing may be at risk, and the last bin is, or a prompt that does not fit; a margin beyond the last is enough."""
+    assert seen(np.zeros(0), (5000.0,) * 100).within(0.0, 100.0) == NEVER
+    assert seen(np.zeros(100), (), -1.0).within(0.0, 100.0) == NEVER
+    assert 50.0 < seen(np.zeros(0), (50.0,) * 100).within(0.0, 100.0) < 50.0 * 1.25
 
 
 def test_a_smaller_share_makes_a_wider_margin() -> None:
     """Share by share, and likewise the fewer requests it is a share of."""
     rng = np.random.default_rng(6)
     margin = seen(rng.standard_normal(4000), rng.uniform(-9, 9, 4000))
-    by_share = [margin.within(share, 4000) for share in (0.5, 0.1, 0.01, 0.001, 0.0001)]
+    by_share = [margin.within(share, 4000) for share in (0.5, 0.01, 0.003, 0.001, 0.0001)]
     by_requests = [margin.within(0.01, requests) for requests in (40_000, 4000, 400)]
     assert by_share == sorted(set(by_share))
     assert by_requests == sorted(set(by_requests))
@@ -222,7 +335,7 @@ def test_a_stage_settles_what_lies_outside_its_cuts() -> None:
     margin.long_at, margin.short_at = -1.0, 2.0
     positions = (-50.0, -1.0, -0.99, 0.0, 1.99, 2.0, 50.0)
     assert [margin.settles(position) for position in positions] == [True, True, False, False, False, True, True]
-    assert sum(margin.positions) == 3 + len(positions)
+    assert sum(margin.positions) == sum(Margin().positions) + 3 + len(positions)
 
 
 # Memory
@@ -237,10 +350,11 @@ def test_errors_of_the_past_fade() -> None:
 
 
 def test_the_histogram_of_errors_is_bounded_and_keeps_its_prior() -> None:
-    """However many there were, they weigh as 4,000, and the prior beside them as before the first."""
+    """However many there were, they weigh as 4,000, distances too, and the prior beside them as before the first."""
     margin = seen(np.zeros(40_000))
     assert margin.errors.sum() == pytest.approx(PRIOR_ERRORS.sum() + MEMORY, rel=0.001)
-    elsewhere = np.abs(EDGES + WIDTH / 2) > WIDTH
+    assert margin.distances.sum() == pytest.approx(MEMORY, rel=0.001)
+    elsewhere = np.abs(MIDDLES) > WIDTH
     assert margin.errors[elsewhere] == pytest.approx(PRIOR_ERRORS[elsewhere])
 
 
@@ -258,8 +372,8 @@ def test_rooms_of_the_past_fade() -> None:
 
 
 def test_forgetting_starts_from_the_prior_again() -> None:
-    """At once, without a refresh; rooms are kept, as the traffic has not changed with the model."""
-    margin = seen(np.random.default_rng(9).standard_normal(8000), (3.0,) * 100)
+    """At once, without a refresh; rooms are kept, as the traffic has not changed with the model, distances are not."""
+    margin = seen(np.random.default_rng(9).standard_normal(8000), (3.0,) * 100, -1.0)
     rooms = list(margin.positions)
     margin.forget()
     fresh = Margin()
@@ -267,6 +381,7 @@ def test_forgetting_starts_from_the_prior_again() -> None:
     assert [margin.doubt(position) for position in positions] == [fresh.doubt(position) for position in positions]
     assert (margin.errors == PRIOR_ERRORS).all()
     assert margin.positions == rooms
-    margin.observe(1.0)
+    assert not margin.distances.any()
+    margin.observe(1.0, FAR)
     assert (fresh.errors == PRIOR_ERRORS).all()
     assert (Margin().errors == PRIOR_ERRORS).all()

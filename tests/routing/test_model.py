@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from extproc.routing import prior
 from extproc.routing.features import CLASSES, COUNT, Array
-from extproc.routing.model import PromptModel
+from extproc.routing.model import _CLAMP, PromptModel
 from extproc.routing.values import RequestFacts
 
 ABSURD = [1, 10**9]
@@ -116,6 +116,24 @@ def test_short_prompts_teach_the_linear_fit_alone() -> None:
     assert model.samples == 50
     model.learn(*world.answer(text_bytes=512))
     assert model.exemplars.samples.any()
+    assert model.samples == 51
+
+
+def test_prompts_long_enough_to_tell_of_text_are_counted_and_lower_the_doubt() -> None:
+    """From 512 bytes on; of a shorter one, however many there are, neither changes."""
+    world, model = World(21), PromptModel()
+    for answers in range(1, 4):
+        for text_bytes in (0, 1, 100, 511):
+            before = model.doubt
+            model.learn(*world.answer(text_bytes=text_bytes))
+            assert (model.telling, model.doubt) == (answers - 1, before)
+        model.learn(*world.answer(text_bytes=512 * answers))
+        assert model.telling == answers
+        assert 0.0 < model.doubt < before
+    for _ in range(500):
+        model.learn(*world.answer(text_bytes=511))
+    assert (model.telling, model.samples) == (3, 515)
+    assert model.doubt > 0.25
 
 
 def test_a_rest_is_estimated_as_a_prompt_without_its_beginning() -> None:
@@ -137,13 +155,13 @@ def test_a_rest_is_estimated_as_a_prompt_without_its_beginning() -> None:
 @pytest.mark.parametrize("absurd", ABSURD)
 @pytest.mark.parametrize("answers", [0, 20, 500])
 def test_an_absurd_usage_moves_no_more_than_an_unlucky_one(absurd: int, answers: int) -> None:
-    """What is learned of 1 token or a billion is what a truth three stated deviations off would have taught."""
+    """What is learned of 1 token or a billion is what a truth as far off as an error counts would have taught."""
     world = World(7)
     hit = taught(world, answers)
     unlucky = copy.deepcopy(hit)
     shares, sizes, _ = world.answer(text_bytes=50_000)
     judgement = hit.judge(shares, sizes)
-    most = 3.0 * max(0.03, judgement.spread) * (1 if absurd > 1 else -1)
+    most = _CLAMP * max(0.03, judgement.spread) * (1 if absurd > 1 else -1)
     hit.learn(shares, sizes, absurd)
     unlucky.learn(shares, sizes, round(math.exp(judgement.log_tokens + most)))
     for _ in range(100):
@@ -170,13 +188,13 @@ def test_an_absurd_usage_moves_a_known_kind_by_little(absurd: int) -> None:
 
 @pytest.mark.parametrize("absurd", ABSURD)
 def test_an_absurd_first_answer_moves_a_stranger_by_its_stated_doubt_at_most(absurd: int) -> None:
-    """Before anything is known a single answer is worth much; three stated deviations are the end of it."""
+    """Before anything is known a single answer is worth much; as much as an error counts is the end of it."""
     world = World(9)
     model, untouched = PromptModel(), PromptModel()
     shares, sizes, tokens = world.answer(0)
     spread = model.judge(shares, sizes).spread
     model.learn(shares, sizes, absurd)
-    assert _moved(model, untouched, (shares, sizes, tokens)) <= 3.0 * spread
+    assert _moved(model, untouched, (shares, sizes, tokens)) <= _CLAMP * spread
     assert _moved(model, untouched, (shares, sizes, tokens)) > 0.3
 
 
@@ -211,7 +229,7 @@ def _moved(one: PromptModel, other: PromptModel, answer: Answer) -> float:
 
 
 def test_doubt_starts_wide_and_is_earned() -> None:
-    """A stranger states 30 % and more; every answer lowers it, to a tenth after about 150 and nothing after 226."""
+    """A stranger states 30 % and more; every answer to a prompt of some text lowers it, to a tenth after about 150 and nothing after 226."""
     world, model = World(13), PromptModel()
     assert model.doubt == 0.3
     assert model.judge(*world.answer()[:2]).spread > 0.3
@@ -301,9 +319,12 @@ def test_the_linear_fits_own_uncertainty_counts_for_novel_text_alone() -> None:
     correction = model.exemplars.correct(novel)
     expected = math.sqrt(correction.variance + model.linear.ridge.variance(row))
     assert model.judge(novel, sizes).spread == pytest.approx(expected)
+    assert model.judge_rest(novel, sizes).spread == pytest.approx(expected)
+    assert expected > 1.1 * math.sqrt(correction.variance)
     shares, sizes, _ = world.answer(0)
     correction = model.exemplars.correct(shares)
     assert model.judge(shares, sizes).spread == pytest.approx(math.sqrt(correction.variance))
+    assert model.judge_rest(shares, sizes).spread == pytest.approx(math.sqrt(correction.variance))
 
 
 # Whatever comes

@@ -524,7 +524,17 @@ def test_text_is_looked_at_once_and_not_before_it_is_asked_for(look: Any) -> Non
     features = look(asked)
     asked.prompt.pieces[0] = "words and words"
     assert look(asked) is features
-    assert features.category is Category.DENSE
+    assert (features.shares == text_features(["1,2,3,4,5"], ()).shares).all()
+
+
+def test_the_kind_of_text_is_told_once_and_not_before_it_is_asked_for() -> None:
+    """It is what the text was when somebody first wanted to know."""
+    asked = made("words and words", 0)
+    assert asked.prompt is not None
+    asked.prompt.pieces[0] = "1,2,3,4,5"
+    assert asked.category() is Category.DENSE
+    asked.prompt.pieces[0] = "words and words"
+    assert asked.category() is Category.DENSE
 
 
 def test_a_request_that_could_not_be_read_looks_like_no_text() -> None:

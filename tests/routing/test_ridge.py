@@ -202,3 +202,14 @@ def test_the_stated_variance_is_the_errors_own() -> None:
         ridge, row = taught(rows, rows @ truth + rng.normal(0.0, NOISE, 6)), rng.normal(size=TERMS)
         shares.append((row @ (ridge.delta - truth)) ** 2 / ridge.variance(row))
     assert np.mean(shares) == pytest.approx(1.0, abs=0.2)
+
+
+def test_variance_is_never_negative() -> None:
+    """Not even where rounded statistics have directions of less than no information, more than the prior makes up."""
+    rng = np.random.default_rng(32)
+    ridge = taught(1e4 * rng.normal(size=(1, TERMS)), np.ones(1))
+    ridge.information = ridge.information.astype(np.float32).astype(np.float64)
+    least, directions = np.linalg.eigh(ridge.information)
+    assert least[0] < -10 * (NOISE / TRUST) ** 2
+    assert ridge.variance(directions[:, 0]) == 0.0
+    assert all(ridge.variance(row) >= 0.0 for row in rng.normal(size=(100, TERMS)))

@@ -85,9 +85,9 @@ class Scripted(FixedRatioEstimator):
         self.rooms.append(room_tokens)
         return self._estimate
 
-    def lesson(self, request: Request, estimate: Estimate) -> object:
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:
         """Something to know again."""
-        return ("lesson", estimate.mean_tokens)
+        return ("lesson", request.facts.text_bytes, room_tokens, estimated)
 
     def learn(self, facts: RequestFacts, lesson: object, usage: Usage) -> bool:
         """Take everything in."""
@@ -425,12 +425,12 @@ def test_a_correction_holds_the_estimate_that_was_made() -> None:
     assert correction.relative_error == 1.0
 
 
-@pytest.mark.parametrize("facts", [TEXT, LONG])
-def test_the_estimator_is_taught_what_it_asked_to_keep(facts: RequestFacts) -> None:
-    """Its own lesson, with the facts and the usage, once."""
-    estimator = Scripted(mean_tokens=777)
+@pytest.mark.parametrize(("facts", "estimated"), [(TEXT, False), (LONG, True)])
+def test_the_estimator_is_taught_what_it_asked_to_keep(facts: RequestFacts, *, estimated: bool) -> None:
+    """Its own lesson, with the facts and the usage, once; it was told the room and whether its estimate decided."""
+    estimator = Scripted()
     completed(router(estimator=estimator), facts, Usage(800, 3))
-    assert estimator.taught == [(facts, ("lesson", 777), Usage(800, 3))]
+    assert estimator.taught == [(facts, ("lesson", facts.text_bytes, 8092, estimated), Usage(800, 3))]
 
 
 @pytest.mark.parametrize("facts", [TEXT, LONG, UNDECLARED])

@@ -6,7 +6,7 @@ import pytest
 from extproc.routing.exact import Counted
 from extproc.routing.features import sample_features
 from extproc.routing.judgement import Judgement
-from extproc.routing.served import Promise, Served, prompt_bytes
+from extproc.routing.served import Promise, Served, Truth, prompt_bytes
 from extproc.routing.values import Category, RequestFacts, Stage
 
 SHARES = sample_features(["Some plain words of a chat, and some more. " * 40], ()).shares
@@ -24,10 +24,15 @@ def learned(answers: int = 300, promise: Promise | None = None) -> Served:
     return served
 
 
+def said(tokens: int, room: int = 100_000, *, calibrates: bool = True) -> Truth:
+    """What an answer says; the room far above the prompt unless it matters."""
+    return Truth(math.log(tokens), math.log(room), calibrates)
+
+
 def scattered(served: Served, stage: Stage, rng: Random, errors: int = 2000) -> None:
     """Truths around the judgement as far as it says."""
     for _ in range(errors):
-        served.observe(stage, TRUTH, round(1000 * math.exp(rng.gauss(0, TRUTH.spread))))
+        served.observe(stage, TRUTH, said(round(1000 * math.exp(rng.gauss(0, TRUTH.spread)))))
 
 
 # Settling
@@ -135,8 +140,8 @@ def test_however_few_are_at_risk_none_goes_short_at_even_odds() -> None:
 def test_an_error_is_told_in_stated_deviations() -> None:
     """Two of them above the estimate are +2, whatever is done with it."""
     served = learned(1)
-    assert served.observe(Stage.TEXT, TRUTH, round(1000 * math.exp(0.1))) == pytest.approx(2.0, abs=0.02)
-    assert served.observe(Stage.TEXT, TRUTH, round(1000 * math.exp(-0.05))) == pytest.approx(-1.0, abs=0.02)
+    assert served.observe(Stage.TEXT, TRUTH, said(round(1000 * math.exp(0.1)))) == pytest.approx(2.0, abs=0.02)
+    assert served.observe(Stage.TEXT, TRUTH, said(round(1000 * math.exp(-0.05)))) == pytest.approx(-1.0, abs=0.02)
 
 
 def test_errors_calibrate_only_once_the_doubt_is_gone() -> None:
@@ -144,9 +149,28 @@ def test_errors_calibrate_only_once_the_doubt_is_gone() -> None:
     doubting, sure = learned(100), learned(300)
     for served in (doubting, sure):
         before = served.margins[Stage.TEXT].errors.copy()
-        served.observe(Stage.TEXT, TRUTH, 1000)
+        served.observe(Stage.TEXT, TRUTH, said(1000))
         assert (served.margins[Stage.TEXT].errors == before).all() == (served is doubting)
     assert (sure.margins[Stage.SAMPLE].errors == doubting.margins[Stage.SAMPLE].errors).all()
+
+
+def test_errors_on_requests_that_no_estimate_decided_do_not_calibrate() -> None:
+    """Those that bounds or memory settled are easier than those the stage has to decide."""
+    served = learned()
+    before = served.margins[Stage.TEXT].errors.copy()
+    assert served.observe(Stage.TEXT, TRUTH, said(1000, calibrates=False)) == pytest.approx(0.0, abs=0.02)
+    assert (served.margins[Stage.TEXT].errors == before).all()
+
+
+def test_how_far_the_room_lay_from_the_truth_is_counted() -> None:
+    """In the same deviations, whatever the estimate made of it."""
+    served = learned()
+    served.observe(Stage.TEXT, TRUTH, said(1000, round(1000 * math.exp(-0.2))))
+    margin = served.margins[Stage.TEXT]
+    assert margin.distances.sum() == 1.0
+    expected = Served(Promise()).margins[Stage.TEXT]
+    expected.observe(0.0, -4.0 + 0.001)
+    assert (margin.distances == expected.distances).all()
 
 
 def test_the_scatter_of_samples_is_followed() -> None:
@@ -216,7 +240,7 @@ def test_a_glance_settles_nothing_short_that_is_near() -> None:
     """However often it was right to the token about texts of this kind: the next may be of another source."""
     served = learned()
     for _ in range(5000):
-        served.margins[Stage.SIZE].observe(0.0)
+        served.margins[Stage.SIZE].observe(0.0, 9.0)
         served.margins[Stage.SIZE].settles(9.0)
         served.densities[Category.PROSE].learn(prompt_bytes(FACTS), 400)
     served.refresh()

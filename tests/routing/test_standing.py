@@ -15,7 +15,8 @@ def taught(estimator: AnytimeEstimator, model: bytes, prompt_tokens: int, times:
     """Answers to a prompt of 6,000 bytes."""
     for _ in range(times):
         request = read_request("/v1/chat/completions", CHAT % (model, b"some words " * 545))
-        lesson = estimator.lesson(request, estimator.estimate(request, 8000))
+        estimator.estimate(request, 8000)
+        lesson = estimator.lesson(request, 8000, estimated=True)
         assert estimator.learn(request.facts, lesson, Usage(prompt_tokens))
     return estimator
 

@@ -202,14 +202,19 @@ def test_a_small_promise_keeps_a_request_from_going_short() -> None:
 
 
 def test_a_tokenizer_counts_what_is_too_close(tmp_path: Path) -> None:
-    """With a tokenizer named, a request near the threshold is settled by its count."""
+    """With a tokenizer named, a request near the threshold is settled by its count, and goes long without one."""
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"some": 0, "words": 1, "?": 2}, unk_token="?"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    settings = Settings(tokenizer_json=str(tmp_path / "tokenizer.json"), threshold_tokens=1400)
-    decision = build_router(settings).route(read_request("/v1/chat/completions", CHAT), draw=0.9)
-    assert (decision.stage, decision.pool) == (Stage.EXACT, Pool.SHORT)
+    counting, guessing = (
+        build_router(Settings(tokenizer_json=path, threshold_tokens=1500)).route(
+            read_request("/v1/chat/completions", CHAT), draw=0.9
+        )
+        for path in (str(tmp_path / "tokenizer.json"), Settings().tokenizer_json)
+    )
+    assert (counting.stage, counting.pool) == (Stage.EXACT, Pool.SHORT)
+    assert (guessing.stage, guessing.pool) == (Stage.TEXT, Pool.LONG)
 
 
 def test_a_tokenizer_that_is_none_is_an_error_at_start(tmp_path: Path) -> None:
