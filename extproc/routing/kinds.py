@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from extproc.routing.values import Category
 
-GLANCE_CHARS = 256
+GLANCE_CHARS = 512
 """Characters looked at, whatever the prompt's size, a quarter of them in each of four places."""
 _QUARTER = GLANCE_CHARS // 4
 _SCRIPT_SHARE = 0.4

@@ -18,7 +18,8 @@ not only the few near the threshold, which alone could never show one in a thous
 calibration of the tail, spent where the traffic needs it: the promise is about all requests, so a margin is wide where
 many requests lie near the threshold and narrow where few do.
 
-Until errors have been seen, a heavy-tailed prior (Student's t with three degrees of freedom) stands for so many.
+Until errors have been seen, a heavy-tailed prior (Student's t with three degrees of freedom) stands for so many. Until
+requests have been seen, the risk of a single one bounds the margin.
 """
 
 import math
@@ -34,14 +35,12 @@ _WIDTH, _REACH = 0.25, 10.0
 """Bins of a quarter of a deviation up to ten deviations, where nearly all errors lie; beyond, each a quarter wider than
 the one before, for exact counts have errors of many of their tiny deviations."""
 _GROWTH, _FARTHEST = 1.25, 1000.0
-NEVER = _FARTHEST
-"""A position that no request is counted at: where no margin keeps the promise, nothing goes short."""
+NEVER = math.inf
+"""A position that no request has: where no margin keeps the promise, nothing goes short."""
 _BY_CHANCE = 2.0
 """By how much the second sum may exceed the promise: it rests on few requests, and is there for traffic that crowds
 just above the room, where the first is off by far more."""
 _PRIOR_SAMPLES = 100.0
-_PRIOR_POSITIONS = 10.0
-"""Requests that stand, spread evenly up to five deviations around the room, for those not yet seen."""
 _ERROR_MEMORY = 1.0 - 1.0 / 4000.0
 """Of an observed error, for each after it."""
 _POSITION_MEMORY = 1.0 - 1.0 / 160.0
@@ -67,7 +66,6 @@ _BINS = len(_EDGES) + 1
 _MIDDLES = [_EDGES[0], *((low + high) / 2 for low, high in pairwise(_EDGES)), _EDGES[-1]]
 PRIOR_ERRORS: Array = _PRIOR_SAMPLES * np.diff([0.0, *map(_student, _EDGES), 1.0])
 """The histogram of z before any error was seen."""
-_AROUND = [_PRIOR_POSITIONS * _WIDTH / _REACH * (abs(middle) < _REACH / 2) for middle in _MIDDLES]
 
 
 class Margin:
@@ -76,7 +74,7 @@ class Margin:
     def __init__(self) -> None:
         self.errors: Array = PRIOR_ERRORS.copy()
         """Histogram of z, the prior included."""
-        self.positions = list(_AROUND)
+        self.positions = [0.0] * _BINS
         """Histogram of u."""
         self.distances: Array = np.zeros(_BINS)
         """Histogram of u − z, where the room lay from the truth, over the observed requests."""

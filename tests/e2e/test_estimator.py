@@ -29,7 +29,7 @@ def client(stage: Any) -> Iterator[httpx.Client]:
 
 
 def test_next_turn_starts_from_the_last_count(client: httpx.Client) -> None:
-    """A conversation near the threshold is settled by memory, and told nearly to the token."""
+    """A conversation near the threshold is settled by memory, and told within a margin of 3 %."""
     opening = PROSE * 460
     first = client.post(CHAT, json=chat(opening))
     reply = first.json()["choices"][0]["message"]["content"]
@@ -38,7 +38,7 @@ def test_next_turn_starts_from_the_last_count(client: httpx.Client) -> None:
     assert second.headers["x-dualpool-stage"] == "memory"
     true_tokens = second.json()["usage"]["prompt_tokens"]
     assert 7000 < true_tokens < 8128
-    assert int(second.headers["x-dualpool-budget"]) - 64 == pytest.approx(true_tokens, rel=0.01)
+    assert true_tokens <= int(second.headers["x-dualpool-budget"]) - 64 <= 1.03 * true_tokens
     assert (second.headers["x-mock-instance"], second.headers["x-dualpool-reason"]) == ("short", "fits")
 
 

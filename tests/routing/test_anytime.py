@@ -19,7 +19,7 @@ from extproc.routing.policy import TokenBudgetPolicy
 from extproc.routing.request import Request, read_request
 from extproc.routing.router import Router
 from extproc.routing.served import Promise
-from extproc.routing.values import Category, Estimate, Pool, Reason, Stage, Usage
+from extproc.routing.values import Category, Pool, Reason, Stage, Usage
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 WORDS = (
@@ -116,6 +116,18 @@ def routed(estimator: AnytimeEstimator, threshold: int) -> Router:
     return Router(estimator=estimator, policy=TokenBudgetPolicy(threshold))
 
 
+@pytest.fixture(scope="module")
+def cold() -> AnytimeEstimator:
+    """One that nobody has taught; not to be taught."""
+    return AnytimeEstimator(RULES)
+
+
+@pytest.fixture(scope="module")
+def warm() -> AnytimeEstimator:
+    """One that has learned; not to be taught more."""
+    return anytime()
+
+
 # Effort
 
 
@@ -166,12 +178,14 @@ def test_a_stage_that_is_not_the_last_settles_only_what_is_clear() -> None:
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.integers(0, 3000), st.floats(0.01, 100.0), st.booleans())
-def test_an_estimate_is_a_statement_about_its_room(count: int, ratio: float, cold: bool) -> None:  # noqa: FBT001 - hypothesis
+@given(count=st.integers(0, 3000), ratio=st.floats(0.01, 100.0), knows=st.booleans())
+def test_an_estimate_is_a_statement_about_its_room(
+    cold: AnytimeEstimator, warm: AnytimeEstimator, count: int, ratio: float, *, knows: bool
+) -> None:
     """The margin is never below none, doubt is a probability, and what is called short is more likely so than not."""
     request = chat(words(Random(count), count))
     room = round(truth(request) * ratio)
-    estimate = (COLD if cold else WARM).estimate(request, room)
+    estimate = (warm if knows else cold).estimate(request, room)
     assert estimate.doubt is not None
     assert 0.0 <= estimate.doubt <= 1.0
     assert 0 <= estimate.mean_tokens <= estimate.conservative_tokens
@@ -205,9 +219,9 @@ def test_an_even_promise_decides_by_the_mean() -> None:
 
 
 @pytest.mark.parametrize("room", [-5000, 0, 1])
-def test_where_there_is_no_room_it_is_long(room: int) -> None:
+def test_where_there_is_no_room_it_is_long(warm: AnytimeEstimator, room: int) -> None:
     """The output alone takes it: such a request is estimated too, to be held against its answer."""
-    estimate = WARM.estimate(chat(words(Random(1), 500)), room)
+    estimate = warm.estimate(chat(words(Random(1), 500)), room)
     assert estimate.conservative_tokens > max(room, 1)
     assert estimate.doubt is not None
     assert estimate.doubt < 0.01
@@ -402,19 +416,69 @@ def test_a_recall_that_covers_little_is_not_used() -> None:
     assert lesson.remembered is None
 
 
+def calibrating(estimator: AnytimeEstimator) -> dict[Stage, float]:
+    """How many errors calibrate each stage of the model, the prior included."""
+    served = {served.model: served for served in estimator.snapshot().served}["m"]
+    return {stage: float(np.frombuffer(packed, "<f4").sum()) for stage, packed in served.errors.items()}
+
+
 def test_errors_of_memory_calibrate_memory() -> None:
-    """Each stage has its own margin: that of memory narrows as its counts turn out right."""
+    """Where memory decided the others had no say, and conversations that are known well would flatter them."""
+    estimator, rng = remembering(), Random(8)
+    talks = [conversation(rng, 400, 50, 30) for _ in range(20)]
+    for asked, reply, _ in talks:
+        assert answered(estimator, chat(asked), Usage(truth(chat(asked)), len(reply) // 5))
+    before = calibrating(estimator)
+    for talk in talks:
+        assert answered(estimator, chat(*talk), truth(chat(*talk)))
+    more = {stage: count - before[stage] for stage, count in calibrating(estimator).items()}
+    assert more.pop(Stage.MEMORY) == pytest.approx(20, rel=0.01)
+    assert set(more.values()) == {0.0}
+
+
+def test_what_bounds_settled_calibrates_nothing() -> None:
+    """Errors on prompts that nobody had to estimate say nothing of those that are; they teach what text costs."""
+    estimator = anytime()
+    before, known = calibrating(estimator), samples(estimator)["m"]
+    for _ in range(5):
+        request = chat(words(Random(4), 500))
+        estimator.estimate(request, 8192)
+        lesson = estimator.lesson(request, 8192, estimated=False)
+        assert estimator.learn(request.facts, lesson, Usage(truth(request) + 30))
+    assert calibrating(estimator) == before
+    assert samples(estimator)["m"] == known + 5
+
+
+def test_what_is_only_sampled_is_less_sure() -> None:
+    """A long addition to a conversation, of which memory looks at a sample, and a text too long to be read in full.
+
+    Each is compared with the longest of its kind that is looked at as a whole.
+    """
     estimator = remembering()
-    rng = Random(8)
-    before = {served.model: served.errors for served in estimator.snapshot().served}["m"]
-    for _ in range(20):
-        asked, reply, more = conversation(rng, 400, 50, 30)
-        first, second = chat(asked), chat(asked, reply, more)
-        assert answered(estimator, first, Usage(truth(first), len(reply) // 5))
-        assert answered(estimator, second, truth(second))
-    after = {served.model: served.errors for served in estimator.snapshot().served}["m"]
-    counted = np.frombuffer(after[Stage.MEMORY], "<f4").sum() - np.frombuffer(before[Stage.MEMORY], "<f4").sum()
-    assert counted == pytest.approx(20, rel=0.01)
+    asked, reply, more = conversation(Random(7), 3000, 30, 400)
+    assert answered(estimator, chat(asked), Usage(truth(chat(asked)), len(reply) // 5))
+    short, long = (spread_of_rest(estimator, asked, reply, text) for text in (more[:760], more))
+    assert short < long
+    text, margins = words(Random(8), 20_000), []
+    for characters in (65_000, 70_000):
+        request = chat(text[:characters])
+        estimate = estimator.estimate(request, estimator.estimate(request, 10**9).mean_tokens)
+        assert estimate.stage is Stage.TEXT
+        margins.append(estimate.conservative_tokens / estimate.mean_tokens)
+    assert margins[0] < margins[1]
+
+
+def spread_of_rest(estimator: AnytimeEstimator, asked: str, reply: str, more: str) -> float:
+    """How unsure memory is of what is new, as a share of it."""
+    request = chat(asked, reply, more)
+    estimator.estimate(request, 8192)
+    lesson = estimator.lesson(request, 8192, estimated=True)
+    assert isinstance(lesson, Lesson)
+    assert lesson.remembered is not None
+    new_tokens = math.exp(lesson.remembered.log_tokens) - truth(chat(asked))
+    known_spread = 0.005 * truth(chat(asked))
+    spread = lesson.remembered.spread * math.exp(lesson.remembered.log_tokens)
+    return math.sqrt(spread**2 - known_spread**2) / new_tokens
 
 
 def test_what_memory_leaves_open_is_counted() -> None:
@@ -712,17 +776,6 @@ def test_estimates_of_decisions_agree_with_their_pools() -> None:
             assert (decision.pool is Pool.SHORT) == (decision.budget.prompt_tokens + 9 <= 3009)
             pools.append(decision.pool)
     assert set(pools) == set(Pool)
-
-
-COLD, WARM = AnytimeEstimator(RULES), anytime()
-"""For tests that teach them nothing."""
-
-
-def test_estimates_are_made_for_the_room_that_is_left() -> None:
-    """Protocol: an estimate is a value, and nothing of it is a text."""
-    estimate = WARM.estimate(chat("plain words " * 100), 8192)
-    assert isinstance(estimate, Estimate)
-    assert all(not isinstance(leaf, str) or leaf in set(Stage) for leaf in leaves(estimate))
 
 
 # What no estimate may decide

@@ -116,6 +116,22 @@ def test_absurd_errors_raise_an_alarm_no_later_than_marginal_ones() -> None:
     assert by_size[0] > by_size[-1] > 1
 
 
+@pytest.mark.parametrize(("size", "outliers"), [(ABSURD, 2), (-ABSURD, 2), (MARGINAL, 4)])
+def test_after_a_quiet_time_a_few_outliers_in_a_row_are_an_alarm(size: float, outliers: int) -> None:
+    """Two that are absurd or four at the margin, and not one less."""
+    vigil = Vigil()
+    assert not alarms(vigil, np.zeros(1000))
+    assert alarms(vigil, np.full(outliers, size)) == [outliers]
+
+
+@pytest.mark.parametrize(("apart", "raised"), [(8, [10]), (16, [])])
+def test_two_absurd_errors_are_an_alarm_within_ten_answers(apart: int, raised: list[int]) -> None:
+    """And no longer when twice as many lie between them."""
+    vigil = Vigil()
+    assert not alarms(vigil, np.zeros(1000))
+    assert alarms(vigil, np.array([ABSURD, *np.zeros(apart), ABSURD])) == raised
+
+
 def test_after_an_alarm_it_watches_anew() -> None:
     """The next alarm takes as much again, or longer: what is usual is remembered, and in the end is no alarm."""
     vigil = watching()

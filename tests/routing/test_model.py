@@ -229,7 +229,7 @@ def _moved(one: PromptModel, other: PromptModel, answer: Answer) -> float:
 
 
 def test_doubt_starts_wide_and_is_earned() -> None:
-    """A stranger states 30 % and more; every answer to a prompt of some text lowers it, to a tenth after about 150 and nothing after 226."""
+    """A stranger states 30 % and more; every answer lowers it, to a tenth after about 150 and nothing after 226."""
     world, model = World(13), PromptModel()
     assert model.doubt == 0.3
     assert model.judge(*world.answer()[:2]).spread > 0.3
