@@ -23,7 +23,9 @@ from extproc.routing.state import absorb, snapshot
 from extproc.routing.values import MAX_BYTES_PER_TOKEN, Category, Estimate, RequestFacts, Stage, Usage
 
 MAX_MODELS = 16
-"""Bound on models learned, at about 0.5 MiB each."""
+"""Bound on models learned apart, at about 0.5 MiB each; past it they share one."""
+_IDLE_ANSWERS = 10_000
+"""Answers to others after which a model that was not heard of gives way to a new one."""
 _TELLING_BYTES = 512
 """Errors on shorter prompts are the template's; no threshold lies there, so they would only dilute the others."""
 _RECOUNT_SPREAD = 0.005
@@ -99,6 +101,7 @@ class AnytimeEstimator:
         self._memory = memory
         self._counter = counter
         self._published = EmaEstimator()
+        self._answers = 0
         self._by_model = {ALL_MODELS: self._stranger()}
 
     def estimate(self, request: Request, room_tokens: int) -> Estimate:
@@ -234,13 +237,17 @@ class AnytimeEstimator:
     def _served_to_teach(self, model: str) -> Served:
         """Room is made only when an answer came back, so a client cannot fill the table with invented models.
 
-        That not taught for longest gives way: names come and go over months.
+        One that was not taught for long gives way, for names come and go over months; otherwise the rest share one.
         """
-        served = self._by_model.pop(model, None) or self._stranger()
-        if len(self._by_model) > MAX_MODELS:
+        self._answers += 1
+        served = self._by_model.pop(model, None)
+        if served is None and len(self._by_model) > MAX_MODELS:
             oldest = next(name for name in self._by_model if name != ALL_MODELS)
+            if self._answers - self._by_model[oldest].taught_at <= _IDLE_ANSWERS:
+                return self._by_model[ALL_MODELS]
             del self._by_model[oldest]
-        self._by_model[model] = served
+        self._by_model[model] = served = served or self._stranger()
+        served.taught_at = self._answers
         return served
 
     def _stranger(self) -> Served:

@@ -26,7 +26,7 @@ _SPREADS = (0.03, 0.06)
 """Before anything is learned: without structure, and with it."""
 _FOLLOWED = 0.05
 _CLAMP = 4.0
-_SPREAD_MIN = 0.003
+_SPREAD_MIN = 0.001
 
 
 class Counter(Protocol):

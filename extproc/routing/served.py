@@ -25,6 +25,8 @@ _NOTICED = 0.01
 _SCATTER_MAX = 0.1
 _CRUDE = 0.3
 """The risk at which a glance settles a request, in that of a closer look, which costs little and says much."""
+_WITH_COUNTER = 0.1
+"""The same where a tokenizer can be asked: then little need go long in vain."""
 _GLANCE_DEVIATIONS = 2.0
 """A glance settles nothing short nearer than this, however well the kind is known: what is in it may be new."""
 _FRAME_BYTES = 30
@@ -75,6 +77,8 @@ class Served:
         self.sampling_variance = 0.06**2
         """Of the logarithm: what an estimate by a sample has beside one by the whole text."""
         self.vigil = Vigil()
+        self.taught_at = 0
+        """When it was last taught, by the answers its owner has taken in."""
         self.wanted = 0
         """The number of answers until which each of them is wanted."""
         self._promise = promise
@@ -138,6 +142,7 @@ class Served:
             safe = max(safe, _GLANCE_DEVIATIONS)
         if stage in self._not_last:
             risk = promise.escalation_risk * (_CRUDE if stage is Stage.SIZE else 1.0)
+            risk *= _WITH_COUNTER if Stage.EXACT in self.margins else 1.0
             margin.short_at, margin.long_at = max(safe, margin.above(risk)), margin.below(risk)
 
 

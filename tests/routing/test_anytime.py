@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from extproc.routing import anytime as anytime_module
 from extproc.routing.anytime import MAX_MODELS, AnytimeEstimator, AnytimeRules, Lesson
 from extproc.routing.learned import EstimatorState
 from extproc.routing.memory import ConversationMemory
@@ -622,17 +623,33 @@ def test_requests_make_no_models() -> None:
     assert samples(estimator) == {"*": 0}
 
 
-def test_past_the_bound_the_model_not_taught_for_longest_gives_way() -> None:
-    """Names come and go over months; one that is forgotten is a stranger again."""
+def test_models_past_the_bound_share_one() -> None:
+    """Each of the first has its own; the rest learn and are judged together."""
     estimator = AnytimeEstimator(RULES)
     for number in range(MAX_MODELS + 5):
         request = chat("plain words " * 100, model=f"model {number}")
         for _ in range(2):
             assert answered(estimator, request, 330)
     known = samples(estimator)
-    assert known == {"*": 0} | {f"model {number}": 2 for number in range(5, MAX_MODELS + 5)}
-    first, unheard = (chat("plain words " * 100, model=model) for model in ("model 0", "unheard of"))
-    assert estimator.estimate(first, 8192) == estimator.estimate(unheard, 8192)
+    assert len(known) == MAX_MODELS + 1
+    assert known.pop("*") == 2 * 5
+    assert set(known.values()) == {2}
+    last, unheard = (chat("plain words " * 100, model=model) for model in ("model 20", "unheard of"))
+    assert estimator.estimate(last, 8192).mean_tokens == estimator.estimate(unheard, 8192).mean_tokens
+
+
+def test_a_model_not_heard_of_for_long_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names come and go over months: 10,000 answers to others, here 30."""
+    monkeypatch.setattr(anytime_module, "_IDLE_ANSWERS", 30)
+    estimator = AnytimeEstimator(RULES)
+    for number in range(MAX_MODELS):
+        assert answered(estimator, chat("plain words " * 100, model=f"model {number}"), 330)
+    for _ in range(40):
+        assert answered(estimator, chat("plain words " * 100, model="model 1"), 330)
+    assert answered(estimator, chat("plain words " * 100, model="new"), 330)
+    known = samples(estimator)
+    assert "model 0" not in known
+    assert (known["new"], known["model 1"], known["*"]) == (1, 41, 0)
 
 
 def test_the_published_ratios_are_learned_beside_it() -> None:

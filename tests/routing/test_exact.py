@@ -133,12 +133,12 @@ def test_each_kind_has_its_own_scatter() -> None:
     assert framing.judge(WITH_TOOLS).spread > 5 * framing.judge(PLAIN).spread
 
 
-def test_it_is_never_surer_than_three_thousandths() -> None:
+def test_it_is_never_surer_than_a_thousandth() -> None:
     """However often it was right to the token: templates print dates and ids."""
     framing = Framing()
     for _ in range(2000):
         framing.learn(PLAIN, template(PLAIN))
-    assert framing.judge(PLAIN).spread == pytest.approx(0.003)
+    assert framing.judge(PLAIN).spread == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize("count", [PLAIN, WITH_TOOLS])

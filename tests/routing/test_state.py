@@ -518,9 +518,10 @@ def test_errors_below_the_prior_leave_the_prior(learned: ServedState) -> None:
 
 
 def test_an_estimator_takes_in_every_model_within_its_bound(learned: ServedState) -> None:
-    """Sixteen, beside what strangers are judged by: those taught last."""
+    """What finds no place of its own joins those that share one."""
     state_of_many = EstimatorState([replace(learned, model=f"model {number}", samples=10) for number in range(20)])
     estimator = AnytimeEstimator()
     estimator.absorb(state_of_many)
     standing = {row.model: row.samples for row in estimator.standing()}
-    assert standing == {f"model {number}": 10 for number in range(4, 20)}
+    assert len(standing) == 17
+    assert standing["*"] == 10 * (20 - 16)
