@@ -5,6 +5,7 @@ The upstream is an Envoy too, because a Python server there would be what the be
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from extproc.envoyconfig.bootstrap import bootstrap_yaml
 from extproc.envoyconfig.options import Address, EnvoyOptions
 
 _TYPES = "type.googleapis.com/envoy.extensions"
+LEARNING_SAMPLES = 100
+"""Answers of each size that are all read, within the warm-up; afterwards the service's own share."""
 SIZE_HEADER = "x-bench-bytes"
 """Tells the upstream which usage to answer with."""
 
@@ -52,10 +55,11 @@ def sides(binary: Path, body_sizes: Sequence[int]) -> Iterator[list[Side]]:
 
 
 def _processor(stack: contextlib.ExitStack, name: str, command: list[str]) -> tuple[Child, Address]:
-    """A processor whose last argument is where to listen."""
+    """A processor whose last argument is where to listen. The service soon reads as few answers as it does for good."""
     address = Address(LOOPBACK, free_ports(1)[0])
-    started = stack.enter_context(child(name, [*command, str(address)], answers_at=f"tcp://{address}"))
-    return started, address
+    environment = os.environ | {"DUALPOOL_LEARNING_SAMPLES": str(LEARNING_SAMPLES)}
+    process = child(name, [*command, str(address)], answers_at=f"tcp://{address}", environment=environment)
+    return stack.enter_context(process), address
 
 
 def _door(
