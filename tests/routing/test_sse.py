@@ -126,6 +126,12 @@ def test_a_skipped_event_may_hold_no_mark() -> None:
     assert split(b"data: " + b"." * EVENT_BYTES_MAX + b"\n\n") == ([], [], True)
 
 
+def test_a_byte_order_mark_after_an_odd_line_end_is_found_in_any_chunks() -> None:
+    """The odd newline belongs to the one event or the other, depending on where the chunks end."""
+    stream = b"data: mark\n\n\n\xef\xbb\xbfdata: [DONE]\n\n"
+    assert all(split(stream[:at], stream[at:]) == split(stream) for at in range(1, len(stream)))
+
+
 _FIELDS = [
     b"data: mark",
     b"data:mark",
