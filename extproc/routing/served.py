@@ -46,7 +46,7 @@ class Promise:
 
 
 _SHARES = {Stage.MEMORY: 0.2, Stage.SIZE: 0.1, Stage.SAMPLE: 0.3, Stage.TEXT: 0.4}
-_SHARES_WITH_EXACT = {Stage.MEMORY: 0.2, Stage.SIZE: 0.1, Stage.SAMPLE: 0.3, Stage.TEXT: 0.2, Stage.EXACT: 0.2}
+_SHARES_WITH_EXACT = {Stage.MEMORY: 0.2, Stage.SIZE: 0.1, Stage.SAMPLE: 0.2, Stage.TEXT: 0.1, Stage.EXACT: 0.4}
 """How much of the promise each stage may use up."""
 
 
