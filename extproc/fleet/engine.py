@@ -10,22 +10,21 @@ where requests come from.
 
 import math
 
-from numba import njit
-
 from extproc.fleet import prefixcache
+from extproc.fleet.compiled import compiled
 from extproc.fleet.state import ENDED, NOBODY, PREFIX_BLOCKS, PREFIX_TOKENS, VACANT, WATCHED, State
 from extproc.fleet.values import BLOCK_TOKENS
 
 _PERIOD = BLOCK_TOKENS
 
 
-@njit(cache=True)
+@compiled
 def blocks_of(tokens: int) -> int:
     """Blocks that hold so many tokens."""
     return (tokens + BLOCK_TOKENS - 1) // BLOCK_TOKENS
 
 
-@njit(cache=True)
+@compiled
 def enqueue(state: State, at: int, place: int) -> None:
     """Let a request wait at the end of the queue."""
     instance = state.instances[at]
@@ -38,7 +37,7 @@ def enqueue(state: State, at: int, place: int) -> None:
     instance.waiting += 1
 
 
-@njit(cache=True)
+@compiled
 def schedule(state: State, at: int, now_s: float) -> None:
     """Begin the next step of an instance, or the run of steps up to where its batch changes; idle if there is none."""
     instance = state.instances[at]
@@ -60,7 +59,7 @@ def schedule(state: State, at: int, now_s: float) -> None:
     instance.event_s = now_s + _duration(state, at, instance.run_steps)
 
 
-@njit(cache=True)
+@compiled
 def cut_run(state: State, at: int, now_s: float) -> bool:
     """Let the run end with the step that is under way, because somebody came; whether that changes its end."""
     instance = state.instances[at]
@@ -72,7 +71,7 @@ def cut_run(state: State, at: int, now_s: float) -> bool:
     return True
 
 
-@njit(cache=True)
+@compiled
 def steps_by(state: State, at: int, now_s: float) -> int:
     """The step of the run that is under way at a time: the first that ends then or later, from 1 on."""
     instance = state.instances[at]
@@ -81,9 +80,9 @@ def steps_by(state: State, at: int, now_s: float) -> int:
     elapsed_s, half = now_s - instance.run_start_s, instance.growth_s / 2
     linear = instance.step_s - half
     if half > 0:
-        steps = int(math.ceil((math.sqrt(linear * linear + 4 * half * elapsed_s) - linear) / (2 * half)))
+        steps = math.ceil((math.sqrt(linear * linear + 4 * half * elapsed_s) - linear) / (2 * half))
     else:
-        steps = int(math.ceil(elapsed_s / instance.step_s))
+        steps = math.ceil(elapsed_s / instance.step_s)
     steps = min(max(1, steps), instance.run_steps)
     while steps < instance.run_steps and _duration(state, at, steps) < elapsed_s:
         steps += 1
@@ -92,7 +91,7 @@ def steps_by(state: State, at: int, now_s: float) -> int:
     return steps
 
 
-@njit(cache=True)
+@compiled
 def blocks_after(state: State, at: int, steps: int) -> int:
     """Blocks that a run has taken after so many of its steps, beyond those of its first one."""
     instance = state.instances[at]
@@ -103,7 +102,7 @@ def blocks_after(state: State, at: int, steps: int) -> int:
     return taken
 
 
-@njit(cache=True)
+@compiled
 def finish_run(state: State, at: int) -> None:
     """Take in what the steps of a run have brought: tokens, blocks, ended requests."""
     instance = state.instances[at]
@@ -118,7 +117,7 @@ def finish_run(state: State, at: int) -> None:
     instance.run_steps = 0
 
 
-@njit(cache=True)
+@compiled
 def kill(state: State, at: int, now_s: float, outcome: int) -> None:
     """End all requests of an instance, and forget its cache. How much they had written is not told."""
     instance = state.instances[at]
@@ -134,7 +133,7 @@ def kill(state: State, at: int, now_s: float, outcome: int) -> None:
     state.phases[at, :] = 0
 
 
-@njit(cache=True)
+@compiled
 def write_down(state: State, at: int, place: int, now_s: float, outcome: int, output_tokens: int) -> None:
     """Write down what became of a request, and make its place vacant."""
     request, ended = state.requests[place], state.ended[state.counts[ENDED]]
@@ -150,7 +149,7 @@ def write_down(state: State, at: int, place: int, now_s: float, outcome: int, ou
     state.counts[VACANT] += 1
 
 
-@njit(cache=True)
+@compiled
 def _partial_chunk(state: State, at: int) -> int:
     """Tokens that the one request whose prompt is partly computed gets in the next step; 0 where there is none."""
     instance = state.instances[at]
@@ -162,7 +161,7 @@ def _partial_chunk(state: State, at: int) -> int:
     return request.chunk
 
 
-@njit(cache=True)
+@compiled
 def _make_room(state: State, at: int, chunk: int) -> bool:
     """Take the blocks that running requests need for one more step, preempting the youngest until that fits."""
     instance = state.instances[at]
@@ -176,7 +175,7 @@ def _make_room(state: State, at: int, chunk: int) -> bool:
     return preempted
 
 
-@njit(cache=True)
+@compiled
 def _needed(state: State, at: int, chunk: int) -> int:
     instance = state.instances[at]
     needed = state.phases[at, (1 - instance.steps) & (_PERIOD - 1)]
@@ -186,7 +185,7 @@ def _needed(state: State, at: int, chunk: int) -> int:
     return needed
 
 
-@njit(cache=True)
+@compiled
 def _preempt_youngest(state: State, at: int) -> None:
     """Free the blocks of the last admitted request and let it wait at the head of the queue: it is computed anew."""
     instance = state.instances[at]
@@ -211,14 +210,14 @@ def _preempt_youngest(state: State, at: int) -> None:
     instance.waiting += 1
 
 
-@njit(cache=True)
+@compiled
 def _free(state: State, at: int, place: int, kv_tokens: int) -> None:
     """Give back the blocks of a request with so many tokens in the KV cache."""
     state.instances[at].free += blocks_of(kv_tokens) - PREFIX_BLOCKS * state.requests[place].shared
     prefixcache.release(state, place, at)
 
 
-@njit(cache=True)
+@compiled
 def _admit(state: State, at: int, now_s: float) -> None:
     """Let waiting requests in, in their order, as far as budget, blocks and sequences reach."""
     instance = state.instances[at]
@@ -235,7 +234,7 @@ def _admit(state: State, at: int, now_s: float) -> None:
         budget -= _begin(state, at, place, cached, budget, now_s)
 
 
-@njit(cache=True)
+@compiled
 def _fits(state: State, at: int, cached: int, idle: int, budget: int) -> bool:
     """Whether free blocks hold all tokens of the head of the queue, and the watermark beside them."""
     instance = state.instances[at]
@@ -247,7 +246,7 @@ def _fits(state: State, at: int, cached: int, idle: int, budget: int) -> bool:
     return blocks_of(tokens) - PREFIX_BLOCKS * cached <= instance.free - PREFIX_BLOCKS * idle - kept_free
 
 
-@njit(cache=True)
+@compiled
 def _dequeue(state: State, at: int) -> int:
     instance = state.instances[at]
     place = instance.head
@@ -258,8 +257,8 @@ def _dequeue(state: State, at: int) -> int:
     return place
 
 
-@njit(cache=True)
-def _begin(state: State, at: int, place: int, cached: int, budget: int, now_s: float) -> int:  # noqa: PLR0917
+@compiled
+def _begin(state: State, at: int, place: int, cached: int, budget: int, now_s: float) -> int:
     """Start to compute a request; the tokens it gets in this step."""
     request, instance = state.requests[place], state.instances[at]
     if math.isnan(request.scheduled_s):
@@ -275,7 +274,7 @@ def _begin(state: State, at: int, place: int, cached: int, budget: int, now_s: f
     return request.chunk
 
 
-@njit(cache=True)
+@compiled
 def _time(state: State, at: int, first_chunk: int) -> None:
     """How long the next step takes, and how much longer each after it, by `StepTimes`."""
     instance = state.instances[at]
@@ -292,14 +291,14 @@ def _time(state: State, at: int, first_chunk: int) -> None:
     instance.step_s, instance.growth_s = seconds, pool.kv_s * instance.decoding
 
 
-@njit(cache=True)
+@compiled
 def _duration(state: State, at: int, steps: int) -> float:
     """Of the first steps of a run: an arithmetic series."""
     instance = state.instances[at]
     return steps * instance.step_s + instance.growth_s * (steps * (steps - 1) / 2)
 
 
-@njit(cache=True)
+@compiled
 def _unchanged_steps(state: State, at: int) -> int:
     """Steps until a request ends or blocks run out; at least one."""
     instance = state.instances[at]
@@ -315,7 +314,7 @@ def _unchanged_steps(state: State, at: int) -> int:
     return steps
 
 
-@njit(cache=True)
+@compiled
 def _end_decoding(state: State, at: int) -> None:
     """Take out the requests that have written all they will, and close the ranks."""
     instance = state.instances[at]
@@ -331,7 +330,7 @@ def _end_decoding(state: State, at: int) -> None:
     instance.running = stays
 
 
-@njit(cache=True)
+@compiled
 def _leave(state: State, at: int, place: int) -> None:
     request, instance = state.requests[place], state.instances[at]
     instance.decoding -= 1
@@ -341,7 +340,7 @@ def _leave(state: State, at: int, place: int) -> None:
     write_down(state, at, place, instance.event_s, request.outcome, request.target)
 
 
-@njit(cache=True)
+@compiled
 def _take_chunks(state: State, at: int) -> None:
     """Prompts that were computed to their end write their first token and decode from now on."""
     instance = state.instances[at]
@@ -351,14 +350,12 @@ def _take_chunks(state: State, at: int) -> None:
         request = state.requests[place]
         request.computed += request.chunk
         state.running[at, stays] = place
-        if request.computed < request.known:
-            stays += 1
-        elif _join(state, at, place, stays):
+        if request.computed < request.known or _join(state, at, place, stays):
             stays += 1
     instance.running = stays
 
 
-@njit(cache=True)
+@compiled
 def _join(state: State, at: int, place: int, rank: int) -> bool:
     """Let a request decode that has written the token after its prompt; False if that was its last."""
     request, instance = state.requests[place], state.instances[at]

@@ -4,9 +4,10 @@ Events are taken in the order of (time, instance), so that the same inputs give 
 instance; the others are not looked at, however many there are. Knows no routing: the pool is an argument.
 """
 
-from numba import njit
+import numpy as np
 
 from extproc.fleet import engine
+from extproc.fleet.compiled import compiled
 from extproc.fleet.state import ENDED, HEAP, NOBODY, RANDOM, VACANT, State
 from extproc.fleet.values import ABSENT, Balancing, Floats, Ints, Outcome
 
@@ -16,7 +17,7 @@ _ROUND_ROBIN, _LEAST_REQUEST = range(2)
 assert tuple(Balancing)[:2] == (Balancing.ROUND_ROBIN, Balancing.LEAST_REQUEST)
 
 
-@njit(cache=True)
+@compiled
 def advance(state: State, until_s: float) -> bool:
     """Let everything happen that happens up to a time; False if there is no more room for ended requests before that.
 
@@ -39,8 +40,8 @@ def advance(state: State, until_s: float) -> bool:
     return True
 
 
-@njit(cache=True)
-def submit(  # noqa: PLR0917 - compiled code takes arguments by position
+@compiled
+def submit(
     state: State,
     number: int,
     pool: int,
@@ -49,13 +50,16 @@ def submit(  # noqa: PLR0917 - compiled code takes arguments by position
     output_tokens: int,
     declared_tokens: int,
     watched: int,
+    names: Ints,
 ) -> int:
-    """Bring a request to a pool, and let its instance begin with it if it is idle.
+    """Bring a request to a pool, and let its instance begin with it if it is idle. `names` are of its prefix blocks.
 
     There must be a vacant place and room for one more ended request, and all before its arrival must have happened.
     Returns its place, or `NOBODY` if it was refused.
     """
     place = _place(state, number, now_s, prompt_tokens, watched)
+    if state.pools[pool].caches:
+        _name(state, place, names)
     outcome = _limit(state, place, pool, output_tokens, declared_tokens)
     at = _choose(state, pool, now_s) if outcome <= _TRUNCATED else NOBODY
     if outcome <= _TRUNCATED and (at == NOBODY or _in_flight(state, at) >= state.pools[pool].max_queued):
@@ -70,8 +74,8 @@ def submit(  # noqa: PLR0917 - compiled code takes arguments by position
     return place
 
 
-@njit(cache=True)
-def feed(  # noqa: PLR0917 - compiled code takes arguments by position
+@compiled
+def feed(
     state: State,
     first_number: int,
     pools: Ints,
@@ -79,8 +83,14 @@ def feed(  # noqa: PLR0917 - compiled code takes arguments by position
     prompt_tokens: Ints,
     output_tokens: Ints,
     declared_tokens: Ints,
+    prefix_from: Ints,
+    prefixes: Ints,
 ) -> int:
-    """Bring many requests in the order of their arrival; how many were brought before room ran out."""
+    """Bring many requests in the order of their arrival; how many were brought before room ran out.
+
+    The prefix blocks of request i are `prefixes[prefix_from[i] : prefix_from[i + 1]]`, or none if those are empty.
+    """
+    named = len(prefix_from) > 0
     for number in range(len(pools)):
         room = state.counts[VACANT] > 0 and state.counts[ENDED] < len(state.ended)
         if not room or not advance(state, arrivals_s[number]):
@@ -96,11 +106,12 @@ def feed(  # noqa: PLR0917 - compiled code takes arguments by position
             output_tokens[number],
             declared_tokens[number],
             0,
+            prefixes[prefix_from[number] : prefix_from[number + 1]] if named else prefixes,
         )
     return len(pools)
 
 
-@njit(cache=True)
+@compiled
 def die(state: State, at: int, now_s: float, until_s: float) -> None:
     """Let an engine die: its requests fail, and it takes none until a time. Needs room for all of its requests."""
     engine.kill(state, at, now_s, _FAILED)
@@ -109,7 +120,22 @@ def die(state: State, at: int, now_s: float, until_s: float) -> None:
         _drop(state, at)
 
 
-@njit(cache=True)
+@compiled
+def look(state: State, now_s: float) -> Floats:
+    """Running and waiting requests and blocks in use of each pool at a time up to which all has happened: [pool, 3]."""
+    seen = np.zeros((len(state.pools), 3))
+    for at in range(len(state.instances)):
+        instance = state.instances[at]
+        used = state.pools[instance.pool].blocks - instance.free
+        if instance.run_steps > 1:
+            used += engine.blocks_after(state, at, engine.steps_by(state, at, now_s))
+        seen[instance.pool, 0] += instance.running
+        seen[instance.pool, 1] += instance.waiting
+        seen[instance.pool, 2] += used
+    return seen
+
+
+@compiled
 def _place(state: State, number: int, now_s: float, prompt_tokens: int, watched: int) -> int:
     state.counts[VACANT] -= 1
     place = state.vacant[state.counts[VACANT]]
@@ -121,7 +147,14 @@ def _place(state: State, number: int, now_s: float, prompt_tokens: int, watched:
     return place
 
 
-@njit(cache=True)
+@compiled
+def _name(state: State, place: int, names: Ints) -> None:
+    count = min(len(names), state.names.shape[1])
+    state.names[place, :count] = names[:count]
+    state.requests[place].names = count
+
+
+@compiled
 def _limit(state: State, place: int, pool: int, output_tokens: int, declared_tokens: int) -> int:
     """Set what a request will write, by vLLM's limits; what becomes of it.
 
@@ -139,7 +172,7 @@ def _limit(state: State, place: int, pool: int, output_tokens: int, declared_tok
     return _TRUNCATED if wanted > room else _COMPLETED
 
 
-@njit(cache=True)
+@compiled
 def _choose(state: State, pool: int, now_s: float) -> int:
     """An instance that is up, by the pool's balancing; `NOBODY` if none is."""
     rules = state.pools[pool]
@@ -156,8 +189,8 @@ def _choose(state: State, pool: int, now_s: float) -> int:
     return second if _in_flight(state, second) < _in_flight(state, first) else first
 
 
-@njit(cache=True)
-def _up(state: State, first: int, start: int, count: int, now_s: float) -> int:  # noqa: PLR0917
+@compiled
+def _up(state: State, first: int, start: int, count: int, now_s: float) -> int:
     """The first instance from a start on that is up."""
     for step in range(count):
         at = first + (start + step) % count
@@ -166,12 +199,12 @@ def _up(state: State, first: int, start: int, count: int, now_s: float) -> int: 
     return NOBODY
 
 
-@njit(cache=True)
+@compiled
 def _in_flight(state: State, at: int) -> int:
     return state.instances[at].running + state.instances[at].waiting
 
 
-@njit(cache=True)
+@compiled
 def _draw(state: State, count: int) -> int:
     """A number below `count` (Marsaglia's xorshift of 64 bits)."""
     value = state.counts[RANDOM]
@@ -182,7 +215,7 @@ def _draw(state: State, count: int) -> int:
     return ((value >> 11) & 0x1FFFFFFFFFFFFF) % count
 
 
-@njit(cache=True)
+@compiled
 def _rouse(state: State, at: int, now_s: float) -> None:
     """Let an instance take notice of a new request: at once if idle, else after the step that is under way."""
     instance = state.instances[at]
@@ -193,21 +226,21 @@ def _rouse(state: State, at: int, now_s: float) -> None:
         _sift_up(state, instance.heap_at)
 
 
-@njit(cache=True)
+@compiled
 def _before(state: State, one: int, other: int) -> bool:
     """Whether the event of one instance comes before that of another."""
     one_s, other_s = state.instances[one].event_s, state.instances[other].event_s
     return one_s < other_s or (one_s == other_s and one < other)
 
 
-@njit(cache=True)
+@compiled
 def _push(state: State, at: int) -> None:
     _put(state, state.counts[HEAP], at)
     state.counts[HEAP] += 1
     _sift_up(state, state.counts[HEAP] - 1)
 
 
-@njit(cache=True)
+@compiled
 def _drop(state: State, at: int) -> None:
     """Take an instance out of the heap."""
     position = state.instances[at].heap_at
@@ -220,13 +253,13 @@ def _drop(state: State, at: int) -> None:
         _sift_down(state, state.instances[last].heap_at)
 
 
-@njit(cache=True)
+@compiled
 def _put(state: State, position: int, at: int) -> None:
     state.heap[position] = at
     state.instances[at].heap_at = position
 
 
-@njit(cache=True)
+@compiled
 def _sift_up(state: State, position: int) -> None:
     at = state.heap[position]
     while position > 0 and _before(state, at, state.heap[(position - 1) // 2]):
@@ -235,7 +268,7 @@ def _sift_up(state: State, position: int) -> None:
     _put(state, position, at)
 
 
-@njit(cache=True)
+@compiled
 def _sift_down(state: State, position: int) -> None:
     at, size = state.heap[position], state.counts[HEAP]
     while 2 * position + 1 < size:

@@ -6,21 +6,20 @@ those of a trace: blocks of 512 tokens, where vLLM's own have 16. Knows nothing 
 
 from typing import Any
 
-from numba import njit
-
+from extproc.fleet.compiled import compiled
 from extproc.fleet.state import NOBODY, PREFIX_BLOCKS, PREFIX_TOKENS, UNUSED_PREFIX, State
 
 _MIX = 0x9E3779B97F4A7C15 - (1 << 64)
 """2⁶⁴ divided by the golden ratio, as a signed number: multiplying by it spreads names over the table (Knuth)."""
 
 
-@njit(cache=True)
+@compiled
 def _bucket(state: State, instance: int, name: int) -> int:
     mixed = (name ^ (instance * 1_000_003)) * _MIX
     return ((mixed >> 29) ^ mixed) & (len(state.buckets) - 1)
 
 
-@njit(cache=True)
+@compiled
 def _find(state: State, instance: int, name: int) -> int:
     """Where a prefix stands, or `NOBODY`."""
     at = state.buckets[_bucket(state, instance, name)]
@@ -29,7 +28,7 @@ def _find(state: State, instance: int, name: int) -> int:
     return at
 
 
-@njit(cache=True)
+@compiled
 def found(state: State, place: int, instance: int) -> tuple[int, int]:
     """How many of a request's prefix blocks are cached, and how many of those nobody uses.
 
@@ -47,7 +46,7 @@ def found(state: State, place: int, instance: int) -> tuple[int, int]:
     return count, idle
 
 
-@njit(cache=True)
+@compiled
 def take(state: State, place: int, instance: int, count: int) -> None:
     """Let a request share the first `count` of its prefix blocks, which are cached."""
     record = state.instances[instance]
@@ -62,7 +61,7 @@ def take(state: State, place: int, instance: int, count: int) -> None:
     state.requests[place].shared = count
 
 
-@njit(cache=True)
+@compiled
 def keep(state: State, place: int, instance: int) -> None:
     """Put the rest of a computed prompt into the cache, up to the first block that another request has put there."""
     request = state.requests[place]
@@ -74,7 +73,7 @@ def keep(state: State, place: int, instance: int) -> None:
         request.shared = number + 1
 
 
-@njit(cache=True)
+@compiled
 def release(state: State, place: int, instance: int) -> None:
     """End a request's share in its prefix blocks; those that nobody uses now may be evicted."""
     request, record = state.requests[place], state.instances[instance]
@@ -88,7 +87,7 @@ def release(state: State, place: int, instance: int) -> None:
     request.shared = 0
 
 
-@njit(cache=True)
+@compiled
 def evict(state: State, instance: int) -> None:
     """Give up the oldest prefixes that nobody uses until they fit into what is free."""
     record = state.instances[instance]
@@ -99,7 +98,7 @@ def evict(state: State, instance: int) -> None:
         _remove(state, instance, at)
 
 
-@njit(cache=True)
+@compiled
 def _insert(state: State, instance: int, name: int) -> int:
     at = state.counts[UNUSED_PREFIX]
     prefix = state.prefixes[at]
@@ -110,7 +109,7 @@ def _insert(state: State, instance: int, name: int) -> int:
     return at
 
 
-@njit(cache=True)
+@compiled
 def _remove(state: State, instance: int, gone: int) -> None:
     bucket = _bucket(state, instance, state.prefixes[gone].name)
     at = state.buckets[bucket]
@@ -124,7 +123,7 @@ def _remove(state: State, instance: int, gone: int) -> None:
     state.counts[UNUSED_PREFIX] = gone
 
 
-@njit(cache=True)
+@compiled
 def _append(state: State, instance: int, at: int) -> None:
     """Make a prefix the newest of those that nobody uses."""
     record, prefix = state.instances[instance], state.prefixes[at]
@@ -136,7 +135,7 @@ def _append(state: State, instance: int, at: int) -> None:
     record.newest = at
 
 
-@njit(cache=True)
+@compiled
 def _unlink(state: State, instance: int, at: int) -> None:
     record: Any = state.instances[instance]
     prefix = state.prefixes[at]

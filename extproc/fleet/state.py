@@ -4,14 +4,15 @@ One record for each instance and each request in flight: what is in flight bound
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from extproc.fleet.values import BLOCK_TOKENS, Balancing, Floats, Overflow, PoolSpec
 
-Records = npt.NDArray[np.void]
+Records: TypeAlias = Any
+"""An array of records: compiled code reads and writes their fields as attributes."""
 Int32s = npt.NDArray[np.int32]
 NOBODY = -1
 """In place of a request's or an instance's position."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -11,18 +10,9 @@ from random import Random
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from extproc.assembly import build_router
 from extproc.errors import ConfigurationError
-from extproc.routing.anytime import AnytimeEstimator, AnytimeRules
-from extproc.routing.budget import BudgetRules
-from extproc.routing.estimators import EmaEstimator, EmaRules, Estimator, FixedRatioEstimator
-from extproc.routing.exact import Counter
 from extproc.routing.exchange import certain_long_bytes
-from extproc.routing.memory import ConversationMemory, MemoryRules
-from extproc.routing.outputs import OutputModel, OutputRules
-from extproc.routing.policy import TokenBudgetPolicy
-from extproc.routing.router import ObserveRules, Router
-from extproc.routing.served import Promise
-from extproc.routing.values import MAX_BYTES_PER_TOKEN
 from extproc.server import wire
 from extproc.server.servicer import Servicer
 from extproc.server.statefile import StateFile, saving
@@ -34,9 +24,6 @@ LIVENESS, READINESS = "liveness", "readiness"
 MAX_MESSAGE_BYTES = 16 * 2**20
 """Well above any body Envoy's buffer limit lets through; gRPC's own default of 4 MiB would fail such requests."""
 _MAX_STREAMS = 65_536
-_KEY_BYTES = 32
-_TELLING_ANSWERS = 10.0
-"""Answers above the reserve by which a learned output is judged: fewer would leave it to chance."""
 SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", _MAX_STREAMS),
@@ -47,30 +34,6 @@ SERVER_OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 _log = logging.getLogger(__name__)
-
-
-def build_router(settings: Settings) -> Router:
-    """The core, as the settings describe it.
-
-    Raises:
-        ConfigurationError: the tokenizer's file cannot be used.
-        MissingPartError: it needs a package that is not installed.
-    """
-    undeclared = settings.undeclared_output
-    return Router(
-        estimator=_estimator(settings),
-        policy=TokenBudgetPolicy(settings.threshold_tokens),
-        budget_rules=BudgetRules(
-            undeclared_output_tokens=undeclared if isinstance(undeclared, int) else None,
-            template_tokens=settings.template_tokens,
-        ),
-        observe_rules=ObserveRules(
-            share=settings.observe_share,
-            max_in_flight=settings.max_observed,
-            streams_carry_usage=settings.streams_carry_usage,
-        ),
-        outputs=_outputs(settings.promise) if undeclared == "learned" else None,
-    )
 
 
 async def serve(settings: Settings) -> None:
@@ -108,46 +71,6 @@ def warnings_of(settings: Settings) -> list[str]:
     if settings.tokenizer_json and not anytime:
         warnings.append(f"tokenizer_json is used by estimator anytime alone, and estimator is {settings.estimator}")
     return warnings
-
-
-def _estimator(settings: Settings) -> Estimator:
-    if settings.estimator == "fixed":
-        return FixedRatioEstimator()
-    if settings.estimator == "ema":
-        return EmaEstimator(
-            EmaRules(
-                decay=settings.ema_decay,
-                margin_deviations=settings.margin_deviations,
-                warm_up_samples=settings.warm_up_samples,
-                learning_samples=settings.learning_samples,
-            )
-        )
-    rules = AnytimeRules(
-        promise=Promise(settings.promise),
-        warm_up_samples=settings.warm_up_samples,
-        learning_samples=settings.learning_samples,
-    )
-    return AnytimeEstimator(rules, memory=_memory(settings.conversation_memory), counter=_counter(settings))
-
-
-def _memory(prompts: int) -> ConversationMemory | None:
-    """Its key is this process's own: nobody else finds a conversation by its hash."""
-    return ConversationMemory(secrets.token_bytes(_KEY_BYTES), MemoryRules(prompts)) if prompts else None
-
-
-def _counter(settings: Settings) -> Counter | None:
-    """A local tokenizer, if one is named. Text of more bytes than fit at any ratio need not be counted."""
-    if not settings.tokenizer_json:
-        return None
-    from extproc.tokenizer.exact import ExactCounter  # noqa: PLC0415 - an extra: the service runs without it
-
-    return ExactCounter(Path(settings.tokenizer_json), max_bytes=round(MAX_BYTES_PER_TOKEN * settings.threshold_tokens))
-
-
-def _outputs(promise: float) -> OutputModel:
-    """The smaller the promise, the more answers it takes to keep it, so the longer they are remembered."""
-    half_life_samples = max(OutputRules().half_life_samples, _TELLING_ANSWERS / promise)
-    return OutputModel(OutputRules(promise, half_life_samples))
 
 
 async def _serve_grpc(

@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extproc._proto.core_pb2 import HeaderMap, HeaderValue
 from extproc._proto.external_processor_pb2 import HttpBody, HttpHeaders, ProcessingRequest, ProcessingResponse
+from extproc.assembly import build_router
 from extproc.errors import ConfigurationError
 from extproc.routing.anytime import AnytimeEstimator
 from extproc.routing.estimators import EmaEstimator, Estimator, FixedRatioEstimator
@@ -26,7 +27,7 @@ from extproc.routing.exchange import certain_long_bytes
 from extproc.routing.request import read_request
 from extproc.routing.values import Pool, Provenance, Reason, Stage
 from extproc.server import wire
-from extproc.server.app import build_router, warnings_of
+from extproc.server.app import warnings_of
 from extproc.settings import Settings
 
 JSON = "application/json"

@@ -1,0 +1,122 @@
+"""Who decides the pool of a simulated request: nobody, the truth, chance, or the router of the service.
+
+The router sees what it sees in the service: bytes, their text, a declared limit. It learns from the usage of simulated
+answers, and only from those that it asked to read.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from extproc.assembly import build_router
+from extproc.fleet.texts import RequestMaker
+from extproc.fleet.values import ABSENT, Batch, Ints
+from extproc.routing.router import Router
+from extproc.routing.values import Correction, Decision, Finish, Pool, Usage
+from extproc.settings import Settings
+
+SHORT, LONG = 0, 1
+"""Positions of the two pools of a fleet."""
+_MEMORY_KEY = bytes(32)
+"""Known to all: nothing here is a client's, and runs come to the same."""
+
+
+class Dispatch(Protocol):
+    """Decides for many requests at once, because it learns nothing from their answers."""
+
+    def pools_of(self, batch: Batch) -> Ints:
+        """The position of each request's pool in the fleet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One pool for all."""
+
+    def pools_of(self, batch: Batch) -> Ints:
+        """The first."""
+        return np.zeros(len(batch.arrival_s), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """Knows the true length."""
+
+    threshold_tokens: int
+
+    def pools_of(self, batch: Batch) -> Ints:
+        """Short if the true budget fits."""
+        return np.where(budgets(batch) <= self.threshold_tokens, SHORT, LONG)
+
+
+@dataclass(slots=True)
+class Chance:
+    """A share of all requests goes short, whatever they are: what any router must beat."""
+
+    short_share: float
+    seed: int
+    _random: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._random = np.random.default_rng(self.seed)
+
+    def pools_of(self, batch: Batch) -> Ints:
+        """By a draw for each."""
+        return np.where(self._random.random(len(batch.arrival_s)) < self.short_share, SHORT, LONG)
+
+
+def budgets(batch: Batch) -> Ints:
+    """The tokens each request may take: what it declares is reserved in full, what it does not turns out."""
+    reserved = np.where(batch.declared_tokens == ABSENT, batch.output_tokens, batch.declared_tokens)
+    return batch.prompt_tokens + reserved
+
+
+@dataclass(slots=True)
+class Routed:
+    """The router of the service. Not for two simulations: it keeps what it learned."""
+
+    settings: Settings
+    seed: int
+    router: Router = field(init=False)
+    decisions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By pool and stage."""
+    corrections: list[Correction] = field(default_factory=list)
+    """Kept where `keeps_corrections`; else each is dropped."""
+    keeps_corrections: bool = False
+    _maker: RequestMaker = field(init=False)
+    _random: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.router = build_router(self.settings, memory_key=_MEMORY_KEY)
+        self._maker = RequestMaker(self.seed)
+        self._random = np.random.default_rng(self.seed)
+
+    def draws(self, count: int) -> list[float]:
+        """Uniform in [0, 1), one for each request that comes."""
+        drawn: list[float] = self._random.random(count).tolist()
+        return drawn
+
+    def route(self, *, prompt_tokens: int, declared_tokens: int, category: int, number: int, draw: float) -> Decision:
+        """The service's decision on such a request."""
+        request = self._maker.make(prompt_tokens, declared_tokens, category, number)
+        decision = self.router.route(request, draw=draw)
+        self.decisions[decision.pool.value, decision.stage.value] += 1
+        return decision
+
+    def complete(self, decision: Decision, usage: Usage | None) -> None:
+        """End it; the router learns."""
+        correction = self.router.complete(decision, usage)
+        if self.keeps_corrections and correction is not None:
+            self.corrections.append(correction)
+
+
+def usage_of(prompt_tokens: int, output_tokens: int, *, cut: bool) -> Usage:
+    """What the answer of a simulated request says."""
+    return Usage(prompt_tokens, output_tokens, finish=Finish.LENGTH if cut else Finish.STOP)
+
+
+def position(pool: Pool) -> int:
+    """Of a pool in a fleet of two."""
+    return SHORT if pool is Pool.SHORT else LONG
