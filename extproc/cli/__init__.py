@@ -13,6 +13,7 @@ from extproc.cli.evaluate import evaluate
 from extproc.cli.mock_vllm import mock_vllm
 from extproc.cli.serve import serve
 from extproc.cli.state import state
+from extproc.cli.validate import validate
 from extproc.errors import DualpoolError
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command(short_help="Serve a stand-in for vLLM that needs no GPU.")(mock_vllm
 app.command(short_help="See it all at work on loopback, with traffic.")(demo)
 app.command(short_help="Measure what the service costs on this machine.")(bench)
 app.command(short_help="Judge estimators on requests whose true length is known.")(evaluate)
+app.command(short_help="Hold the simulator against a recorded vLLM run.")(validate)
 app.add_typer(state, name="state", short_help="Look at what services have learned, or add it up.")
 
 

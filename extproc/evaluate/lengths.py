@@ -1,26 +1,17 @@
-"""Prompt lengths as a trace has them, to weigh requests by; knows the traces' formats, no request.
+"""Prompt lengths as a trace has them, to weigh requests by; knows no format and no request.
 
-Recognised by what the file holds: CSV with a column `ContextTokens` (Azure's LLM inference traces) or
-`num_prefill_tokens`; JSONL with `input_length` (Mooncake's traces); a JSON list of [tokens, cumulative share] (alone or
-under `cdf`). A published distribution of total tokens is taken for one of prompts: it does not say which part is which.
+A published distribution of total tokens is taken for one of prompts: it does not say which part is which.
 """
 
-import csv
-import json
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from extproc.errors import ConfigurationError
-from extproc.evaluate.files import read_lines
+from extproc.traces import FORMATS, LengthCdf, read_trace
 
-_COLUMNS = ("ContextTokens", "num_prefill_tokens")
-_KEY = "input_length"
-FORMATS = (
-    f"a CSV with a column {' or '.join(_COLUMNS)}, JSONL with {_KEY}, or a JSON list of [tokens, cumulative share]"
-)
+__all__ = ["FORMATS", "CdfLengths", "Lengths", "TraceLengths", "read_lengths"]
 
 
 class Lengths(Protocol):
@@ -66,45 +57,7 @@ def read_lengths(path: Path) -> Lengths:
     Raises:
         ConfigurationError: the file cannot be read, or is none of the formats.
     """
-    lines = [line for _, line in read_lines(path)]
-    try:
-        found = _lengths(lines)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigurationError(f"{path} is no trace ({error}); expected {FORMATS}") from error
-    if found is None:
-        raise ConfigurationError(f"{path} is no trace; expected {FORMATS}")
-    return found
-
-
-def _lengths(lines: list[str]) -> Lengths | None:
-    first = lines[0].lstrip() if lines else ""
-    if _KEY in first:
-        return _observed([json.loads(line)[_KEY] for line in lines])
-    if first[:1] in "[{":
-        return _cdf(json.loads("".join(lines))) if first else None
-    reader = csv.DictReader(lines)
-    column = next((name for name in _COLUMNS if name in (reader.fieldnames or ())), None)
-    return _observed([record[column] for record in reader]) if column else None
-
-
-def _observed(values: list[Any]) -> Lengths | None:
-    """Requests without a prompt, which some traces have, are left out: none is like them."""
-    tokens = sorted(count for count in map(int, values) if count > 0)
-    return TraceLengths(tokens) if tokens else None
-
-
-def _cdf(document: Any) -> Lengths | None:
-    points = sorted((float(tokens), float(share)) for tokens, share in _points(document))
-    tokens, cumulative = [point[0] for point in points], [point[1] for point in points]
-    rises = cumulative == sorted(cumulative)
-    if not points or tokens[0] <= 0 or not rises or cumulative[0] < 0 or abs(cumulative[-1] - 1.0) > _ROUNDING:
-        return None
-    return CdfLengths(tokens, [*cumulative[:-1], 1.0])
-
-
-def _points(document: Any) -> Any:
-    return document["cdf"] if isinstance(document, dict) else document
-
-
-_ROUNDING = 1e-3
-"""How far from 1 a table's last share may be."""
+    found = read_trace(path)
+    if isinstance(found, LengthCdf):
+        return CdfLengths(found.tokens, found.cumulative)
+    return TraceLengths(sorted(found.prompt_tokens.tolist()))

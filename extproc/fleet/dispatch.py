@@ -11,8 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from extproc.assembly import build_router
-from extproc.fleet.texts import RequestMaker
+from extproc.fleet.texts import RequestMaker, body_of
 from extproc.fleet.values import ABSENT, Batch, Ints
+from extproc.routing.exchange import certain_long_bytes
+from extproc.routing.request import Request
 from extproc.routing.router import Router
 from extproc.routing.values import Correction, Decision, Finish, Pool, Usage
 from extproc.settings import Settings
@@ -101,15 +103,33 @@ class Routed:
     def route(self, *, prompt_tokens: int, declared_tokens: int, category: int, number: int, draw: float) -> Decision:
         """The service's decision on such a request."""
         request = self._maker.make(prompt_tokens, declared_tokens, category, number)
-        decision = self.router.route(request, draw=draw)
+        if self._is_oversized(request):
+            decision = self.router.route_oversized()
+        else:
+            decision = self.router.route(request, draw=draw)
         self.decisions[decision.pool.value, decision.stage.value] += 1
         return decision
+
+    def stage_shares(self) -> dict[str, float]:
+        """Of all decisions, by the stage that settled them."""
+        stages, total = Counter[str](), sum(self.decisions.values())
+        for (_, stage), count in self.decisions.items():
+            stages[stage] += count
+        return {stage: count / total for stage, count in sorted(stages.items())}
 
     def complete(self, decision: Decision, usage: Usage | None) -> None:
         """End it; the router learns."""
         correction = self.router.complete(decision, usage)
         if self.keeps_corrections and correction is not None:
             self.corrections.append(correction)
+
+    def _is_oversized(self, request: Request) -> bool:
+        """Whether the service would send it long unread, by the bytes of its body: those of its text, and escapes.
+
+        Most escapes take one byte more, so only a text of half as many bytes or more needs a body to be written.
+        """
+        most, text_bytes = certain_long_bytes(self.router.policy.threshold_tokens), request.facts.text_bytes
+        return text_bytes > most or (2 * text_bytes > most and len(body_of(request)) > most)
 
 
 def usage_of(prompt_tokens: int, output_tokens: int, *, cut: bool) -> Usage:

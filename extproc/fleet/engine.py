@@ -54,9 +54,16 @@ def schedule(state: State, at: int, now_s: float) -> None:
     _time(state, at, first_chunk)
     instance.run_start_s = now_s
     # Where somebody was preempted, the next step may admit.
-    changes = preempted or instance.running > instance.decoding
+    changes = preempted or instance.running > instance.decoding or _may_come_to_fit(state, at)
     instance.run_steps = 1 if changes else _unchanged_steps(state, at)
     instance.event_s = now_s + _duration(state, at, instance.run_steps)
+
+
+@compiled
+def _may_come_to_fit(state: State, at: int) -> bool:
+    """Whether the head of the queue may fit although fewer blocks are free: with less of it found, less must fit."""
+    pool = state.pools[state.instances[at].pool]
+    return state.instances[at].waiting > 0 and pool.caches and not pool.reserve_full
 
 
 @compiled
@@ -108,6 +115,8 @@ def finish_run(state: State, at: int) -> None:
     instance = state.instances[at]
     pool = state.pools[instance.pool]
     instance.free -= blocks_after(state, at, instance.run_steps)
+    if pool.caches:  # before anybody leaves: what the run took is gone
+        prefixcache.evict(state, at)
     instance.steps += instance.run_steps
     pool.steps += instance.run_steps
     pool.generated += instance.decoding * instance.run_steps
@@ -281,6 +290,8 @@ def _time(state: State, at: int, first_chunk: int) -> None:
     pool = state.pools[instance.pool]
     resident = instance.base_sum + instance.decoding * instance.steps
     tokens, seconds = instance.decoding, pool.kv_s * resident
+    if first_chunk < instance.running:
+        seconds += pool.mixed_kv_s * resident
     for number in range(first_chunk, instance.running):
         request = state.requests[state.running[at, number]]
         tokens += request.chunk

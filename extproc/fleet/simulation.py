@@ -6,6 +6,7 @@ Memory is bounded by what is in flight. Knows no prices and draws no conclusions
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from extproc.fleet.dispatch import LONG, SHORT, Dispatch, Routed, Single, budget
 from extproc.fleet.state import ENDED, FINISHED, VACANT, WATCHED, Records, State, grown, state_of
 from extproc.fleet.tally import PoolTally
 from extproc.fleet.values import Batch, Floats, Ints, Outcome, PoolSpec, Slo
-from extproc.fleet.workload import Workload
 from extproc.routing.values import Decision
 
 _NOTHING: Ints = np.zeros(0, np.int64)
@@ -51,13 +51,21 @@ class Run:
     """Requests after the warm-up."""
 
 
+class Traffic(Protocol):
+    """What comes: a workload, or requests that were drawn before."""
+
+    def batches(self, *, seed: int, requests: int) -> Iterator[Batch]:
+        """So many requests in the order of their arrival; the same seed gives the same."""
+        ...
+
+
 class Simulation:
     """One run. Iterate `steps` to its end, then ask for the `run`. Not thread-safe."""
 
     def __init__(
         self,
         pools: Sequence[PoolSpec],
-        workload: Workload,
+        workload: Traffic,
         dispatch: Dispatch | Routed | None = None,
         *,
         rules: RunRules,
@@ -258,7 +266,7 @@ _FED_AT_ONCE, _ROUTED_AT_ONCE = 65_536, 2_048
 
 def simulate(
     pools: Sequence[PoolSpec],
-    workload: Workload,
+    workload: Traffic,
     dispatch: Dispatch | Routed | None = None,
     *,
     rules: RunRules,

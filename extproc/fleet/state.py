@@ -70,6 +70,7 @@ POOL = np.dtype(
         ("kv_s", "f8"),
         ("pair_s", "f8"),
         ("earlier_s", "f8"),
+        ("mixed_kv_s", "f8"),
         ("max_model_len", "i4"),
         ("max_num_seqs", "i4"),
         ("max_num_batched_tokens", "i4"),
@@ -215,7 +216,8 @@ def _pools(pools: Sequence[PoolSpec]) -> Records:
         spec = pool.instance
         record["watermark"] = int(spec.watermark * spec.kv_blocks)
         record["blocks"], record["max_model_len"] = spec.kv_blocks, spec.max_model_len
-        record["kv_s"], record["pair_s"], record["earlier_s"] = spec.steps.kv_s, spec.steps.pair_s, spec.steps.earlier_s
+        for name in ("kv_s", "pair_s", "earlier_s", "mixed_kv_s"):
+            record[name] = getattr(spec.steps, name)
         record["max_num_batched_tokens"] = spec.max_num_batched_tokens
         record["max_num_seqs"] = min(spec.max_num_seqs, spec.max_num_batched_tokens)
         record["max_queued"] = np.iinfo(np.int32).max if spec.max_queued_requests is None else spec.max_queued_requests

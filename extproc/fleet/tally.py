@@ -61,7 +61,8 @@ class PoolTally:
         tpot_s = _tpot_s(done)
         self._time(done, ttft_s, tpot_s, api_s)
         whole = done["outcome"] == Outcome.COMPLETED
-        self.met_slo += int(np.count_nonzero(whole & (ttft_s <= slo.ttft_s) & ~(tpot_s > slo.tpot_s)))
+        allowed_s = np.maximum(slo.ttft_s, slo.ttft_s_per_token * done["prompt"])
+        self.met_slo += int(np.count_nonzero(whole & (ttft_s <= allowed_s) & ~(tpot_s > slo.tpot_s)))
 
     def _count(self, ended: Records) -> None:
         self.preempted += int(np.count_nonzero(ended["preemptions"]))

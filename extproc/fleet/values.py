@@ -30,6 +30,8 @@ class StepTimes:
     have c new tokens after q earlier ones each, takes
 
         dense_s[T] + sequences_s[S] + kv_s·K + Σ over chunks (pair_s·c·(q + c/2) + earlier_s·q)
+
+    and mixed_kv_s·K more if there is a chunk.
     """
 
     dense_s: Floats
@@ -43,6 +45,9 @@ class StepTimes:
     """Per pair of a new and an earlier token of a prefill chunk: its attention."""
     earlier_s: float
     """Per token that stands before a prefill chunk: its KV is read."""
+    mixed_kv_s: float = 0.0
+    """Per resident token of decoding sequences in a step that prefills too, beside `kv_s`: one attention kernel that
+    serves both reads slower than the one for decoding alone."""
 
 
 class Overflow(StrEnum):
@@ -142,7 +147,10 @@ class Slo:
     ttft_s: float = 2.0
     tpot_s: float = 0.08
     percentile: float = 99.0
-    """Of completed requests, for each of the two."""
+    """Of all requests: so many must be answered in full and within both times."""
+    ttft_s_per_token: float = 0.0
+    """A prompt of so many tokens that this comes to more than `ttft_s` has that time instead: no fleet prefills the
+    longest prompts within the time of a short one."""
 
 
 class Outcome(IntEnum):

@@ -1,0 +1,61 @@
+"""`dualpool validate`: how near the simulator comes to a vLLM run that was recorded."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def validate(  # noqa: PLR0917 - typer passes every option by name
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            show_default=False,
+            help="A recorded run: requests.jsonl, meta.json and, if recorded, timeseries.csv and profile_*.csv, as the"
+            " bench of casys-kaist/LLMServingSim writes them.",
+        ),
+    ],
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME|YAML", help="What it ran on. [default: the device that meta.json names]")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME|YAML", help="What it served. [default: the model that meta.json names]")
+    ] = None,
+    profile: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--profile/--no-profile", help="Use the kernel times of the directory, if it has them."),
+    ] = True,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw running, waiting, KV and TTFT of both: .png, .svg or .pdf."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON on standard output.")] = False,  # noqa: FBT002
+) -> None:
+    """Replay a recorded vLLM run through the simulated engine, and compare.
+
+    Arrivals, prompt and output lengths, engine arguments and the number of KV blocks are those of the recording; step
+    times come from its kernel times or from the data sheet. Nothing is fitted to its latencies.
+
+    Exits with 0, with 2 if a file or a flag cannot be used.
+
+    Example: dualpool validate runs/rtx4090-llama-3.1-8b --plot validation.svg
+    """
+    from extproc.fleet.validate import as_json as written
+    from extproc.fleet.validate import validate
+
+    if plot is not None:
+        from extproc.fleet import validateplot
+
+        validateplot.check(plot)
+    found = validate(directory, gpu=gpu, model=model, profile=profile)
+    if plot is not None:
+        validateplot.plot(found, plot)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(written(found.metrics), indent=2))
+    else:
+        from extproc.fleet.validatereport import console, show
+
+        show(console(), found)

@@ -1,0 +1,110 @@
+"""Prompts that share the token budget of engine steps, as a queue in discrete time.
+
+It knows cells of tokens and steps, nothing of vLLM, of seconds or of KV. One step takes up to `step_cells` cells of the
+backlog; meanwhile prompts arrive as a compound Poisson process. The stationary distribution is exact on the grid.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from extproc.fleet.values import Floats, Ints
+
+_MOST_CELLS = 256
+"""Of the backlog: the linear system is solved in about 2 ms."""
+_FINEST = 32
+"""Cells of one step's budget at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Tokens in cells of equal width."""
+
+    step_cells: int
+    """Of one step's budget."""
+    cells: int
+    """Of the longest backlog that is told apart."""
+    tokens_per_cell: float
+    prompts: Floats
+    """Probability of a prompt of so many cells, 0 to 2·cells; the mean of tokens is kept."""
+
+    @property
+    def step_tokens(self) -> Floats:
+        """Prefill tokens of a step that takes 0, 1, … step_cells cells."""
+        return np.asarray(np.arange(self.step_cells + 1) * self.tokens_per_cell, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The queue at rest."""
+
+    waiting: Floats
+    """Probability of so many cells before a step."""
+    taken: Floats
+    """Probability of a step that takes so many cells."""
+
+    @property
+    def waiting_cells(self) -> float:
+        """Mean over steps of the cells that a step leaves behind."""
+        left = np.maximum(0, np.arange(len(self.waiting)) - (len(self.taken) - 1))
+        return float(self.waiting @ left)
+
+
+def grid(budget_tokens: float, prompt_tokens: Ints, weight: Floats) -> Grid:
+    """Choose cells fine enough for a step and few enough for the longest prompt."""
+    reach = max(4.0, 1.5 * float(prompt_tokens.max()) / budget_tokens + 2.0)
+    step_cells = int(max(1, min(_FINEST, _MOST_CELLS // reach)))
+    cells = int(np.ceil(reach * step_cells))
+    width = budget_tokens / step_cells
+    return Grid(step_cells, cells, width, spread(prompt_tokens / width, weight, 2 * cells))
+
+
+def spread(sizes: Floats, weight: Floats, cells: int) -> Floats:
+    """Put sizes in cells on integers, each shared by its two neighbours so that the mean stays."""
+    low = np.minimum(np.floor(sizes).astype(np.int64), cells - 1)
+    part = np.minimum(sizes - low, 1.0)
+    mass = np.bincount(low, weight * (1.0 - part), cells + 1) + np.bincount(low + 1, weight * part, cells + 1)
+    return np.asarray(mass[:cells], dtype=np.float64)
+
+
+def compound(rates: Floats, sizes: Floats) -> Floats:
+    """Distributions of the sum of Poisson many sizes, one row per rate.
+
+    The characteristic function of a compound Poisson sum is exp(rate·(φ − 1)), with φ that of one size.
+    """
+    phi = np.fft.rfft(sizes)
+    rows = np.fft.irfft(np.exp(rates[:, None] * (phi[None, :] - 1.0)), len(sizes), axis=1)
+    return np.asarray(np.maximum(rows, 0.0), dtype=np.float64)
+
+
+def backlog(on: Grid, arrivals: Floats) -> Backlog:
+    """Solve the queue: `arrivals[k]` prompts on average come during a step that takes k cells."""
+    waiting = _stationary(_transitions(on, compound(arrivals, on.prompts)))
+    return Backlog(waiting, _fold(waiting, on.step_cells))
+
+
+def _transitions(on: Grid, sums: Floats) -> Floats:
+    """Probability of a backlog of j cells after one of i: less what the step takes, more what comes."""
+    before = np.arange(on.cells)
+    taken = np.minimum(before, on.step_cells)
+    come = before[None, :] - (before - taken)[:, None]
+    matrix = np.where(come >= 0, sums[taken[:, None], np.maximum(come, 0)], 0.0)
+    matrix[:, -1] += np.maximum(0.0, 1.0 - matrix.sum(axis=1))
+    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _stationary(steps: Floats) -> Floats:
+    """Distribution that a step leaves as it is."""
+    system = steps.T - np.eye(len(steps))
+    system[-1] = 1.0
+    target = np.zeros(len(steps))
+    target[-1] = 1.0
+    rest = np.maximum(np.linalg.solve(system, target), 0.0)
+    return np.asarray(rest / rest.sum(), dtype=np.float64)
+
+
+def _fold(by_waiting: Floats, step_cells: int) -> Floats:
+    """From cells that wait to cells that a step takes."""
+    folded = by_waiting[: step_cells + 1].copy()
+    folded[-1] += by_waiting[step_cells + 1 :].sum()
+    return np.asarray(folded, dtype=np.float64)

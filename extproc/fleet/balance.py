@@ -1,0 +1,181 @@
+"""The balances of one instance at x requests ending per engine step: tokens, sequences, KV blocks, time of a step.
+
+It knows vLLM's scheduling rules (vllm/v1/core/sched/scheduler.py) as balances of means; what is sought or promised is
+the business of `extproc.fleet.capacity`, whose docstring derives them.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from extproc.fleet.backlog import Backlog, Grid, backlog, compound, grid, spread
+from extproc.fleet.demand import Demand
+from extproc.fleet.latency import Rhythm, tpot_s
+from extproc.fleet.values import BLOCK_TOKENS, Floats, InstanceSpec
+
+_NUDGE = 0.05
+"""Share by which the batch is raised to see how steps answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The instance with x requests ending per step."""
+
+    ends: float
+    """x."""
+    decoding: float
+    recomputed: float
+    beat: Rhythm
+    blocks: float
+    """Mean of KV blocks that are used or claimed."""
+    blocks_variance: float
+    sequences: float
+    bunching: float
+    """Variance of the sequences over that of a Poisson number."""
+
+
+def full_batch(spec: InstanceSpec, asked: Demand, ends: float, *, preempting: bool = True) -> State:
+    """Saturated by KV or sequences: each end lets the next in, so arrivals keep step with steps."""
+    return _state(spec, asked, ends, recomputed=_recomputed(spec, asked, ends) if preempting else 0.0, paced=False)
+
+
+def paced(spec: InstanceSpec, asked: Demand, ends: float) -> State:
+    """Below saturation: arrivals keep step with the clock, so longer steps see more of them."""
+    return _state(spec, asked, ends, recomputed=0.0, paced=True)
+
+
+def compute_bound(spec: InstanceSpec, asked: Demand, ends: float) -> State:
+    """Every step full: the queue waits outside the instance and claims nothing."""
+    decoding = ends * asked.decode_steps
+    budget = spec.max_num_batched_tokens - decoding
+    on = Grid(1, 1, budget, np.ones(1))
+    always = Backlog(np.ones(1), np.array([0.0, 1.0]))
+    chunks = 1.0 + (asked.prompt_tokens - 1) / budget
+    steps_s = _steps_s(spec, asked, decoding, on, chunks)
+    return _assemble(asked, ends, Rhythm(on, always, steps_s, ends), held=chunks, recomputed=0.0, drag=0.0)
+
+
+def _state(spec: InstanceSpec, asked: Demand, ends: float, *, recomputed: float, paced: bool) -> State:
+    """Solve the prefill queue and price its steps."""
+    decoding = ends * asked.decode_steps
+    budget = max(1.0, spec.max_num_batched_tokens - decoding)
+    on = grid(budget, asked.prompt_tokens, asked.weight)
+    prompts = ends * (1.0 + recomputed / asked.prompt_mean)
+    busy = min(1.0, prompts * asked.prompt_mean / budget)
+    alone, behind = np.ceil(asked.prompt_tokens / budget), 1.0 + (asked.prompt_tokens - 1) / budget
+    chunks = (1.0 - busy) * alone + busy * behind
+    steps_s = _steps_s(spec, asked, decoding, on, chunks)
+    queue = _paced_queue(on, steps_s, prompts, asked.prompt_mean) if paced else backlog(on, prompts + 0 * steps_s)
+    held = (chunks + queue.waiting_cells / on.step_cells) * prompts / ends
+    more = _steps_s(spec, asked, decoding * (1 + _NUDGE), on, chunks)
+    drag = float((more[0] - steps_s[0]) / steps_s[0]) / _NUDGE
+    return _assemble(asked, ends, Rhythm(on, queue, steps_s, prompts), held=held, recomputed=recomputed, drag=drag)
+
+
+def _paced_queue(on: Grid, steps_s: Floats, prompts: float, prompt_tokens: float) -> Backlog:
+    """Solve the queue for arrivals per second that make `prompts` per step on average.
+
+    Mean step = empty step + prefill tokens · time per token; only the last depends on how prefill bunches, and little.
+    """
+    tokens = prompts * prompt_tokens
+    each_s = float((steps_s[-1] - steps_s[0]) / on.step_tokens[-1])
+    for _ in range(3):
+        queue = backlog(on, prompts * steps_s / (steps_s[0] + tokens * each_s))
+        each_s = float(queue.taken @ steps_s - steps_s[0]) / max(float(queue.taken @ on.step_tokens), 1e-12)
+    return queue
+
+
+def _assemble(asked: Demand, ends: float, beat: Rhythm, *, held: Floats, recomputed: float, drag: float) -> State:
+    """Add up KV and sequences; a prompt holds all of its blocks for `held` steps before its first decode step."""
+    return State(
+        ends=ends,
+        decoding=ends * asked.decode_steps,
+        recomputed=recomputed,
+        beat=beat,
+        blocks=ends * (asked.decode_blocks + asked.mean(asked.blocks * held)),
+        blocks_variance=ends * (asked.decode_blocks_squared + asked.mean(asked.blocks**2 * held)),
+        sequences=ends * (asked.decode_steps + asked.mean(held)),
+        bunching=_bunching(beat, drag),
+    )
+
+
+def _bunching(beat: Rhythm, drag: float) -> float:
+    """Variance of the batch over Poisson's, by linear noise about the mean.
+
+    An arrival adds one, and its prefill of w seconds holds back z = λ·w/(1 − prefill share) ends; a larger batch takes
+    longer steps, by `drag` per cent for each per cent, so what is too many leaves more slowly:
+    (E[(1 + z)²] + 1)/(2·(1 − drag)).
+    """
+    rate, free = beat.prompts / beat.step_s, max(1.0 - beat.prefill_share, 0.02)
+    mean, square = beat.prompt_s
+    return float((2 + 2 * mean * rate / free + square * (rate / free) ** 2) / 2 / max(1.0 - drag, 0.02))
+
+
+def _steps_s(spec: InstanceSpec, asked: Demand, decoding: float, on: Grid, chunks: Floats) -> Floats:
+    """Time of a step by the cells of prefill it takes: the formula of `StepTimes`, its chunks' terms per token."""
+    steps, prefill = spec.steps, on.step_tokens
+    pairs = steps.pair_s * asked.mean(asked.prompt_tokens.astype(np.float64) ** 2) / 2
+    earlier = steps.earlier_s * asked.mean(asked.prompt_tokens * (chunks - 1) / 2)
+    resident = decoding / max(asked.decode_steps, 1e-12) * asked.decode_tokens
+    sequences = decoding + prefill / asked.prompt_mean * asked.mean(chunks)
+    times = _at(steps.dense_s, decoding + prefill) + _at(steps.sequences_s, sequences) + steps.kv_s * resident
+    return np.asarray(times + prefill * (pairs + earlier) / asked.prompt_mean, dtype=np.float64)
+
+
+def _at(table: Floats, places: Floats) -> Floats:
+    """Read a table between its entries."""
+    return np.asarray(np.interp(places, np.arange(len(table)), table), dtype=np.float64)
+
+
+def fill(spec: InstanceSpec, asked: Demand, state: State) -> float:
+    """Share of the scarcer of KV blocks and sequences that the state needs, when saturated."""
+    return max(kv_fill(spec, asked, state), state.sequences / spec.max_num_seqs)
+
+
+def kv_fill(spec: InstanceSpec, asked: Demand, state: State) -> float:
+    """KV blocks in use, and unused before the gate and above the watermark, over all.
+
+    Growth eats into the watermark until an end makes room: an exponential depth with the rate of `_return_rate`.
+    """
+    gate = asked.mean(asked.blocks**2) / (2 * asked.mean(asked.blocks))
+    kept, rate = spec.watermark * spec.kv_blocks, _return_rate(asked)
+    above = kept - (1.0 - math.exp(-rate * kept)) / rate
+    return float((state.blocks + gate + above) / spec.kv_blocks)
+
+
+def _growth_blocks(asked: Demand) -> float:
+    """Blocks by which all decoding requests grow between two ends."""
+    return max(asked.decode_steps / BLOCK_TOKENS, 1e-9)
+
+
+def _recomputed(spec: InstanceSpec, asked: Demand, ends: float) -> float:
+    """Tokens per request that preemption computes again, as the docstring of the module derives.
+
+    Each passage of the border is the last but with a chance q; a watermark makes q rarer by exp(−rate·watermark).
+    """
+    growth = ends * _growth_blocks(asked)
+    width = max(growth, float(asked.final_blocks.max())) / 64
+    freed = compound(np.array([ends]), spread(asked.final_blocks / width, asked.output_weight, 128))[0]
+    uncovered = float(freed @ np.maximum(0.0, growth - np.arange(128) * width)) / growth
+    passages = uncovered * asked.decode_steps / asked.prompt_mean
+    again = passages / (1.0 + passages) * math.exp(-spec.watermark * spec.kv_blocks * _return_rate(asked))
+    return asked.prompt_mean * again / (1.0 - again)
+
+
+def _return_rate(asked: Demand) -> float:
+    """Chance per block that growth falls back by it (Lundberg's exponent): root of r·growth = 1 − E[exp(−r·freed)]."""
+    growth = _growth_blocks(asked)
+    rate = 1.0 / growth
+    for _ in range(40):
+        rate = (1.0 - float(asked.output_weight @ np.exp(-rate * asked.final_blocks))) / growth
+    return max(rate, 1e-9)
+
+
+def state_tpot_s(spec: InstanceSpec, asked: Demand, state: State, percentile: float) -> float:
+    """TPOT, with the swings of the batch over time: each sequence brings its own time and its resident tokens."""
+    spread = (state.bunching * state.decoding) ** 0.5
+    tokens = np.array([state.decoding, state.decoding + spread])
+    dense, each = np.diff(_at(spec.steps.dense_s, tokens)), np.diff(_at(spec.steps.sequences_s, tokens))
+    read = spec.steps.kv_s * spread * asked.decode_tokens / max(asked.decode_steps, 1e-12)
+    return tpot_s(state.beat, float(dense[0] + each[0]) + read, asked, percentile)

@@ -1,0 +1,99 @@
+"""How each baseline configures its instances; decides nothing about how many there are.
+
+B0 takes as many sequences as max_model_len fits into the KV cache, B1 takes vLLM's defaults, B2 the configuration that
+costs least per request, by the closed form. Short pools are configured like B2, for what they get.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from extproc.errors import ConfigurationError
+from extproc.fleet.capacity import capacity
+from extproc.fleet.cost import rate_within_slo
+from extproc.fleet.hardware.entries import Gpu, Model
+from extproc.fleet.hardware.instances import instance_of
+from extproc.fleet.values import BLOCK_TOKENS, InstanceSpec, Slo
+from extproc.fleet.workload import Lengths
+
+_BATCHED_TOKENS = (256, 512, 1024, 2048, 4096)
+"""That tuning tries for max_num_batched_tokens: small ones keep answers flowing, large ones prefill faster."""
+_WATERMARK = 0.01
+"""That tuning sets: with some blocks kept free, fewer requests are preempted (vLLM, benchmarks/kv_cache_watermark.sh).
+"""
+TENSOR_PARALLEL = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Hardware that an instance may have."""
+
+    model: Model
+    gpus: tuple[Gpu, ...]
+    tensor_parallel: tuple[int, ...]
+    vllm: str
+    max_num_seqs: int | None = None
+    """None for vLLM's default."""
+    max_queued_requests: int | None = None
+
+
+def default_instance(choice: Choice, lengths: Lengths, slo: Slo, max_model_len: int) -> InstanceSpec | None:
+    """VLLM's defaults on the first GPU, with the tensor parallelism that costs least per request; None if none starts.
+
+    The flags say nothing that is a default.
+    """
+    first = replace(choice, gpus=choice.gpus[:1])
+    return cheapest(list(_instances(first, max_model_len, (None,), watermark=0.0)), lengths, slo)
+
+
+def tuned_instance(choice: Choice, lengths: Lengths, slo: Slo, max_model_len: int) -> InstanceSpec | None:
+    """The configuration on the allowed hardware that costs least per request; None if none starts."""
+    return cheapest(list(_instances(choice, max_model_len, _BATCHED_TOKENS, watermark=_WATERMARK)), lengths, slo)
+
+
+def slots_instance(instance: InstanceSpec) -> InstanceSpec:
+    """The same with as many sequences as whole contexts fit into its KV cache (B0)."""
+    sequences = max(1, instance.kv_blocks * BLOCK_TOKENS // instance.max_model_len)
+    sequences = min(sequences, instance.max_num_seqs)
+    return replace(instance, max_num_seqs=sequences, flags=_with(instance.flags, "--max-num-seqs", str(sequences)))
+
+
+def cheapest(instances: Sequence[InstanceSpec], lengths: Lengths, slo: Slo) -> InstanceSpec | None:
+    """The one that costs least per request within the objective; where none keeps it, per request when saturated."""
+    rated = [(capacity(instance, lengths, slo), instance) for instance in instances]
+    keeping = [(instance.usd_per_hour / rate_within_slo(what), at) for at, (what, instance) in enumerate(rated)
+               if rate_within_slo(what) > 0]  # fmt: skip
+    if keeping:
+        return rated[min(keeping)[1]][1]
+    saturated = [(instance.usd_per_hour / what.saturated.rate_per_s, at) for at, (what, instance) in enumerate(rated)]
+    return rated[min(saturated)[1]][1] if saturated else None
+
+
+def _instances(
+    choice: Choice, max_model_len: int, batched_tokens: Sequence[int | None], *, watermark: float
+) -> Iterator[InstanceSpec]:
+    """Those that start: enough memory for the weights and one whole context."""
+    for gpu in choice.gpus:
+        for tensor_parallel in choice.tensor_parallel:
+            for batched in batched_tokens:
+                try:
+                    yield instance_of(
+                        choice.model,
+                        gpu,
+                        tensor_parallel,
+                        max_model_len=max_model_len,
+                        max_num_batched_tokens=batched,
+                        max_num_seqs=choice.max_num_seqs,
+                        watermark=watermark,
+                        vllm=choice.vllm,
+                        max_queued_requests=choice.max_queued_requests,
+                    )
+                except ConfigurationError:
+                    break  # nor does it with another batch
+
+
+def _with(flags: tuple[str, ...], name: str, value: str) -> tuple[str, ...]:
+    """Flags with one of them set."""
+    if name not in flags:
+        return (*flags, name, value)
+    at = flags.index(name) + 1
+    return (*flags[:at], value, *flags[at + 1 :])

@@ -1,0 +1,94 @@
+"""What simulations say of a fleet, over replications: means with intervals, per pool and together. Knows no prices."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from extproc.fleet.answers import Confirmed, Interval, Measured
+from extproc.fleet.dispatch import Dispatch, Routed
+from extproc.fleet.distribution import Distribution
+from extproc.fleet.simulation import Run, RunRules, Traffic, simulate
+from extproc.fleet.tally import PoolTally, together
+from extproc.fleet.values import Outcome, PoolSpec
+
+_T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5 % quantiles of Student's t by degrees of freedom from 1 on; beyond, the normal's serves."""
+_NORMAL_95 = 1.96
+_REJECTED = (Outcome.REJECTED_LENGTH, Outcome.REJECTED_BUSY, Outcome.FAILED, Outcome.UNFINISHED)
+
+
+class Replication(NamedTuple):
+    """One run of a fleet, small enough to cross between processes."""
+
+    run: Run
+    stages: dict[str, float]
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean and 95 % confidence interval of independent values; no wider than the mean for a single one.
+
+    NaN where one of them is.
+    """
+    mean = statistics.fmean(values)
+    if len(values) == 1 or math.isnan(mean):
+        return Interval(mean, mean, mean)
+    quantile = _T_95[len(values) - 2] if len(values) - 2 < len(_T_95) else _NORMAL_95
+    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def replicate(
+    pools: Sequence[PoolSpec],
+    traffic: Traffic,
+    dispatch: Dispatch | Routed | None,
+    rules: RunRules,
+    threshold_tokens: int | None,
+) -> Replication:
+    """One replication."""
+    run = simulate(pools, traffic, dispatch, rules=rules, threshold_tokens=threshold_tokens)
+    return Replication(run, dispatch.stage_shares() if isinstance(dispatch, Routed) else {})
+
+
+def confirmed(replications: Sequence[Replication]) -> Confirmed:
+    """All replications of one fleet together."""
+    runs = [replication.run for replication in replications]
+    stages = [replication.stages for replication in replications]
+    by_pool = zip(*(run.pools for run in runs), strict=True)
+    return Confirmed(
+        fleet=_measured([together(run.pools) for run in runs]),
+        pools=tuple(_measured(tallies) for tallies in by_pool),
+        under=interval([run.under / max(1, run.counted) for run in runs]),
+        over=interval([run.over / max(1, run.counted) for run in runs]),
+        stages={name: statistics.fmean(shares.get(name, 0.0) for shares in stages) for name in sorted(stages[0])},
+    )
+
+
+def _measured(tallies: Sequence[PoolTally]) -> Measured:
+    def over(value: Callable[[PoolTally], float]) -> Interval:
+        return interval([value(tally) for tally in tallies])
+
+    return Measured(
+        ttft_p50_s=over(lambda tally: tally.ttft.quantile_s(0.5)),
+        ttft_p99_s=over(lambda tally: tally.ttft.quantile_s(0.99)),
+        tpot_p50_s=over(lambda tally: tally.tpot.quantile_s(0.5)),
+        tpot_p99_s=over(lambda tally: tally.tpot.quantile_s(0.99)),
+        slo_share=over(lambda tally: tally.slo_share),
+        preemptions_per_mille=over(lambda tally: 1000 * tally.preemptions / max(1, tally.arrivals)),
+        rejected=over(lambda tally: tally.share(*_REJECTED)),
+        truncated=over(lambda tally: tally.share(Outcome.TRUNCATED)),
+        running_mean=over(lambda tally: _mean(tally.series.running)),
+        kv_mean=over(lambda tally: _mean(tally.series.kv_share)),
+        ttft_curve=_sum([tally.ttft for tally in tallies]).curve(),
+        tpot_curve=_sum([tally.tpot for tally in tallies]).curve(),
+        series=tallies[0].series,
+    )
+
+
+def _sum(distributions: Sequence[Distribution]) -> Distribution:
+    return sum(distributions[1:], start=distributions[0])
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of the second half of the samples, when the fleet is filled; NaN where there are none."""
+    return statistics.fmean(values[len(values) // 2 :]) if values else math.nan

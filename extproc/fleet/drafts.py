@@ -1,0 +1,190 @@
+"""Fleets that are weighed against each other, before any is simulated: what they consist of, by the closed form."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from extproc.fleet.answers import Baseline, RouterKind
+from extproc.fleet.capacity import Capacity, capacity
+from extproc.fleet.configurations import cheapest, default_instance, slots_instance, tuned_instance
+from extproc.fleet.cost import Assumed, Demanded, Split, instances_for, published_saving, rate_within_slo, split
+from extproc.fleet.options import PlanOptions
+from extproc.fleet.values import InstanceSpec, Slo
+from extproc.fleet.workload import Lengths
+from extproc.routing.values import Pool
+
+_QUICK = 100
+"""Instances that are taken for a start where the closed form sees no way to keep the objective."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolDraft:
+    """One pool by the closed form."""
+
+    pool: Pool
+    spec: InstanceSpec
+    share: float
+    """Of all requests."""
+    sustains: Capacity
+    instances: int
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Of all instances."""
+        return self.instances * self.spec.usd_per_hour
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A fleet by the closed form."""
+
+    name: str
+    sentence: str
+    baseline: Baseline
+    router: RouterKind
+    threshold_tokens: int | None
+    pools: tuple[PoolDraft, ...] = ()
+    infeasible: str | None = None
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Of all pools; infinite where there is no such fleet."""
+        return sum(pool.usd_per_hour for pool in self.pools) if self.infeasible is None else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Two pools at one threshold: a task for another process."""
+
+    options: PlanOptions
+    threshold_tokens: int
+    tuned: InstanceSpec
+    """One pool's best: the split on the same hardware has its GPU and tensor parallelism."""
+    slots: InstanceSpec
+    """B0's instance."""
+
+    def perform(self) -> "ThresholdDrafts":
+        """Both splits, and what the published formula promises."""
+        lengths = self.options.workload.lengths()
+        parts = split(lengths, self.threshold_tokens, assumed=Assumed.DECLARED)
+        if parts.share <= 0.0 or not len(parts.long.weight):
+            which = "short" if parts.share <= 0.0 else "long"
+            return ThresholdDrafts(self.threshold_tokens, parts.share, f"the {which} pool would be empty")
+        long = _pool(self.options, Pool.LONG, self._same(), parts.long, 1.0 - parts.share, self.options.max_model_len)
+        short = _pool(self.options, Pool.SHORT, self._same(), parts.short, parts.share, self.threshold_tokens)
+        other = _pool(self.options, Pool.SHORT, self.options, parts.short, parts.share, self.threshold_tokens)
+        if long is None:
+            return ThresholdDrafts(self.threshold_tokens, parts.share, "no instance holds the longest context")
+        return ThresholdDrafts(
+            self.threshold_tokens,
+            parts.share,
+            None if short or other else "no instance serves the short pool",
+            (short, long) if short else (),
+            (other, long) if other else (),
+            self._published(lengths, parts, short.spec if short else None),
+        )
+
+    def _same(self) -> PlanOptions:
+        """The hardware of one pool."""
+        options = self.options
+        return replace(options, gpus=options.gpus[:1], tensor_parallel=(self.tuned.gpus,))
+
+    def _published(self, lengths: Lengths, parts: Split, short: InstanceSpec | None) -> float:
+        """α (1 − 1/ρ) with ρ from as many sequences as whole contexts fit, of either pool, when saturated."""
+        if short is None:
+            return float("nan")
+        slo = self.options.slo
+        fast = capacity(slots_instance(short), parts.short, slo).saturated.rate_per_s
+        slow = capacity(self.slots, lengths, slo).saturated.rate_per_s
+        return published_saving(parts.share, max(1.0, fast / slow))
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdDrafts:
+    """What two pools come to at one threshold."""
+
+    threshold_tokens: int
+    short_share: float
+    infeasible: str | None = None
+    same: tuple[PoolDraft, ...] = ()
+    """Short and long pool on the hardware of one pool; empty where no such instance starts."""
+    other: tuple[PoolDraft, ...] = ()
+    """With the short pool on whatever costs least."""
+    published: float = float("nan")
+
+    @property
+    def usd_same(self) -> float:
+        """Per hour; infinite where there is none."""
+        return sum(pool.usd_per_hour for pool in self.same) if self.same else float("inf")
+
+    @property
+    def usd_other(self) -> float:
+        """Per hour; infinite where there is none."""
+        return sum(pool.usd_per_hour for pool in self.other) if self.other else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Homogeneous:
+    """One pool, as each baseline has it."""
+
+    b0: Draft
+    b1: Draft
+    b2: Draft
+    drafts: tuple[Draft, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drafts", (self.b0, self.b1, self.b2))
+
+
+def homogeneous(options: PlanOptions) -> Homogeneous:
+    """The three baselines; at least one instance must start (`options.completed` has made sure)."""
+    lengths, context = options.workload.lengths(), options.max_model_len
+    slo = pool_slo(options.slo, lengths)
+    default = default_instance(options.choice(), lengths, slo, context)
+    tuned = tuned_instance(options.choice(), lengths, slo, context)
+    assert default is not None and tuned is not None  # noqa: PT018
+    # Tuning never costs more than not tuning: the defaults are among what it may choose.
+    tuned = cheapest([tuned, default], lengths, slo) or tuned
+    return Homogeneous(
+        _single(options, "B0 slots", Baseline.B0, slots_instance(default), lengths),
+        _single(options, "B1 vLLM defaults", Baseline.B1, default, lengths),
+        _single(options, "B2 tuned", Baseline.B2, tuned, lengths),
+    )
+
+
+_SENTENCES = {
+    Baseline.B0: "One pool that runs only as many requests at a time as whole contexts fit into GPU memory: what the"
+    " published savings are measured against.",
+    Baseline.B1: "One pool as vLLM starts it if nobody sets anything but the longest context.",
+    Baseline.B2: "One pool with vLLM's batch settings chosen for this traffic: what a careful operator runs today.",
+}
+
+
+def _single(options: PlanOptions, name: str, baseline: Baseline, spec: InstanceSpec, lengths: Lengths) -> Draft:
+    pool = _drafted(options, Pool.LONG, spec, lengths, 1.0)
+    return Draft(name, _SENTENCES[baseline], baseline, RouterKind.NONE, None, (pool,))
+
+
+def _pool(  # noqa: PLR0917 - one line for each pool above
+    options: PlanOptions, pool: Pool, hardware: PlanOptions, lengths: Lengths, share: float, context: int
+) -> PoolDraft | None:
+    choice = hardware.choice(hardware=True)
+    spec = tuned_instance(choice, lengths, pool_slo(options.slo, lengths), context)
+    return None if spec is None else _drafted(options, pool, spec, lengths, share)
+
+
+def _drafted(options: PlanOptions, pool: Pool, spec: InstanceSpec, lengths: Lengths, share: float) -> PoolDraft:
+    slo = pool_slo(options.slo, lengths)
+    sustains = capacity(spec, lengths, slo)
+    demanded = Demanded(options.rate_per_s, slo, options.utilisation_cap)
+    rate = rate_within_slo(sustains)
+    instances = instances_for(share * options.rate_per_s, rate, demanded) if rate else _QUICK
+    return PoolDraft(pool, spec, share, sustains, instances)
+
+
+def pool_slo(slo: Slo, lengths: Lengths) -> Slo:
+    """The objective of a pool for the closed form, which has one time for all its prompts: that of its longest ones."""
+    order = np.argsort(lengths.prompt_tokens)
+    cumulative = np.cumsum(lengths.weight[order]) / lengths.weight.sum()
+    longest = lengths.prompt_tokens[order][np.searchsorted(cumulative, slo.percentile / 100)]
+    return replace(slo, ttft_s=max(slo.ttft_s, slo.ttft_s_per_token * float(longest)), ttft_s_per_token=0.0)

@@ -1,0 +1,222 @@
+"""Finds a GPU and a model by name, recorded name or file; knows where entries are kept, not what follows from them."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from extproc.errors import ConfigurationError
+from extproc.fleet.hardware.entries import Gpu, Model
+from extproc.fleet.hardware.spelling import gpu_keys, model_keys
+
+_Entry = TypeVar("_Entry", Gpu, Model)
+_SUFFIXES = (
+    "-instruct",
+    "-chat",
+    "-base",
+    "-hf",
+    "-it",
+    "-fp8",
+    "-v0.1",
+    "-v0.2",
+    "-v0.3",
+    "-2507",
+    "-thinking",
+    "-2501",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """GPUs and models by name."""
+
+    gpus: Mapping[str, Gpu]
+    models: Mapping[str, Model]
+
+    def gpu(self, name: str) -> Gpu:
+        """The GPU of this name, of this recorded device name, or described in this YAML file.
+
+        Raises:
+            ConfigurationError: there is none, or the file cannot be read as one.
+        """
+        if _is_file(name):
+            return _single(read_gpus(Path(name), self), name)
+        found = self.find_gpu(name)
+        if found is None:
+            raise _unknown(name, self.gpus, "GPU", "--gpu")
+        return found
+
+    def model(self, name: str) -> Model:
+        """The model of this name, of this Hugging Face repository, or described in this YAML file or config.json.
+
+        A name that ends in -FP8 has its layers' weights in fp8.
+
+        Raises:
+            ConfigurationError: there is none, or the file cannot be read as one.
+        """
+        if _is_file(name):
+            return _single(read_models(Path(name), self), name)
+        found = self.find_model(name)
+        if found is None:
+            raise _unknown(name, self.models, "model", "--model")
+        return found
+
+    def find_gpu(self, name: str) -> Gpu | None:
+        """The GPU of this name or recorded device name, or None."""
+        return _named(self.gpus, plain(name)) or self._device(name)
+
+    def find_model(self, name: str) -> Model | None:
+        """The model of this name or repository, or None."""
+        wanted = plain(name.rsplit("/", 1)[-1]).removeprefix("meta-")
+        found = _named(self.models, wanted) or _named(self.models, _without_suffixes(wanted))
+        return found.model_copy(update={"dtype": "fp8"}) if found and "-fp8" in wanted else found
+
+    def extended(self, *, gpus: Path | None = None, models: Path | None = None) -> "Catalog":
+        """This catalogue with the entries of files added or put in place of its own.
+
+        Raises:
+            ConfigurationError: a file cannot be read.
+        """
+        both = self
+        if gpus is not None:
+            both = replace(both, gpus={**both.gpus, **read_gpus(gpus, both)})
+        if models is not None:
+            both = replace(both, models={**both.models, **read_models(models, both)})
+        return both
+
+    def _device(self, recorded: str) -> Gpu | None:
+        """The entry with the longest device name among the words of a recorded one: `H100 PCIe` before `H100`."""
+        words = f"-{plain(recorded)}-"
+        matches = [(len(device), gpu) for gpu in self.gpus.values() for device in gpu.devices if f"-{device}-" in words]
+        return max(matches, key=lambda match: match[0])[1] if matches else None
+
+
+@cache
+def builtin() -> Catalog:
+    """What the package brings: `gpus.yaml` and `models.yaml`."""
+    return Catalog(
+        _entries(_packaged("gpus.yaml"), "gpus.yaml", _Kind(gpu_keys, Gpu, _nothing)),
+        _entries(_packaged("models.yaml"), "models.yaml", _Kind(model_keys, Model, _nothing)),
+    )
+
+
+def plain(name: str) -> str:
+    """A name as the catalogue spells it: lower case, words joined by `-`."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+def read_gpus(path: Path, catalog: Catalog) -> dict[str, Gpu]:
+    """Entries of a user's file: one GPU, or a mapping of names to GPUs.
+
+    An entry named as one of the catalogue, or with `like: NAME`, keeps that one's figures where it gives none.
+
+    Raises:
+        ConfigurationError: it cannot be read, a key is unknown or missing, or a figure impossible.
+    """
+    return _entries(_read(path), str(path), _Kind(gpu_keys, Gpu, catalog.find_gpu))
+
+
+def read_models(path: Path, catalog: Catalog) -> dict[str, Model]:
+    """Entries of a user's file: one model, a mapping of names to models, or a Hugging Face config.json.
+
+    Raises:
+        ConfigurationError: as for `read_gpus`.
+    """
+    return _entries(_read(path), str(path), _Kind(model_keys, Model, catalog.find_model))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind(Generic[_Entry]):
+    """What differs between files of GPUs and of models."""
+
+    spell: Callable[[Mapping[str, Any]], dict[str, Any]]
+    entry: type[_Entry]
+    known: Callable[[str], _Entry | None]
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def _entries(content: Any, where: str, kind: _Kind[_Entry]) -> dict[str, _Entry]:
+    if not isinstance(content, Mapping) or not content:
+        raise ConfigurationError(f"{where}: expected an entry, or a mapping of names to entries.")
+    several = all(isinstance(value, Mapping) for value in content.values())
+    named = content if several else {str(content.get("name") or Path(where).stem): content}
+    return {plain(name): _entry(f"{where}: {name}", plain(name), keys, kind) for name, keys in named.items()}
+
+
+def _entry(where: str, name: str, written: Mapping[str, Any], kind: _Kind[_Entry]) -> _Entry:
+    try:
+        keys = kind.spell(written)
+        like = str(keys.pop("like", name))
+        base = kind.known(like)
+        if "like" in written and base is None:
+            return _refuse(f"like: {like} is not in the catalogue.")
+        inherited = base.model_dump(exclude_unset=True) if base else {}
+        return kind.entry.model_validate({**inherited, **keys, "name": name})
+    except ValidationError as error:
+        raise ConfigurationError(f"{where}: {_first(error)}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+
+
+def _refuse(why: str) -> NoReturn:
+    raise ConfigurationError(why)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{key} is missing."
+    return f"{key}: {first['msg']} (given: {first['input']!r})." if key else f"{first['msg']}."
+
+
+def _named(entries: Mapping[str, _Entry], name: str) -> _Entry | None:
+    """The entry of this name, with or without the hyphens: `rtx4090` is `rtx-4090`."""
+    same = (entry for key, entry in entries.items() if key.replace("-", "") == name.replace("-", ""))
+    return entries.get(name) or next(same, None)
+
+
+def _single(entries: Mapping[str, _Entry], path: str) -> _Entry:
+    if len(entries) != 1:
+        raise ConfigurationError(f"{path} has {len(entries)} entries ({', '.join(entries)}): one was expected.")
+    return next(iter(entries.values()))
+
+
+def _unknown(name: str, known: Iterable[str], kind: str, option: str) -> ConfigurationError:
+    names = list(known)
+    near = get_close_matches(plain(name), names, n=1, cutoff=0.6)
+    hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(names)}."
+    return ConfigurationError(f"No {kind} {name!r} is in the catalogue. {hint} {option} also takes a YAML file.")
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml", ".json")) or Path(name).is_file()
+
+
+def _without_suffixes(name: str) -> str:
+    while (suffix := next((end for end in _SUFFIXES if name.endswith(end)), None)) is not None:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _packaged(name: str) -> Any:
+    return yaml.safe_load(files("extproc.fleet.hardware").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}") from error

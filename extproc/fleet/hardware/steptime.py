@@ -1,0 +1,165 @@
+"""How long an engine step takes on a GPU for a model: a roofline with measured corrections; knows no scheduler.
+
+A step's products read their weights once and compute for each token, whichever takes longer; small kernels, all-reduce
+and the CPU add to it; attention reads the KV of what decodes and computes for each pair of what prefills.
+"""
+
+import numpy as np
+
+from extproc.fleet.hardware.entries import BYTES, Gpu, Model
+from extproc.fleet.hardware.fitted import ALL_REDUCE, CONSTANTS, Constants
+from extproc.fleet.hardware.memory import kv_bytes_per_token
+from extproc.fleet.values import Floats, Ints, StepTimes
+
+_POWERS_UP_TO, _EIGHTS_UP_TO, _CAPTURED_UP_TO = 4, 256, 512
+_HALFWAY_TOKENS = 16.0
+"""Where products have half their slowdown of many rows, see `Constants.rows_slowdown`."""
+
+
+def step_times(
+    model: Model,
+    gpu: Gpu,
+    tp: int,
+    *,
+    max_num_batched_tokens: int,
+    max_num_seqs: int,
+    constants: Constants = CONSTANTS,
+) -> StepTimes:
+    """Seconds of a step of this model on tp of these GPUs; the arrays are indexed by tokens and by sequences."""
+    tokens = captured(np.arange(max_num_batched_tokens + 1))
+    dense = constants.step_s + layers_s(model, gpu, tp, tokens, constants=constants)
+    sequences = np.arange(max_num_seqs + 1, dtype=np.float64)
+    speed = _Speed(gpu, tp, constants)
+    kv_s = speed.kv_read_s(kv_bytes_per_token(model, tp))
+    decode, prefill = gpu.corrections.decode_scale, gpu.corrections.prefill_scale
+    return StepTimes(
+        dense_s=_corrected(dense, decode, prefill),
+        sequences_s=decode * _sequences_s(model, speed, sequences),
+        kv_s=decode * kv_s,
+        pair_s=prefill * _pair_s(model, speed),
+        earlier_s=prefill * constants.earlier_token_s * model.growing_layers,
+        mixed_kv_s=0.0 if gpu.has_hbm else decode * constants.mixed_kv_share * kv_s,
+    )
+
+
+def layers_s(
+    model: Model, gpu: Gpu, tp: int, tokens: Floats, *, constants: Constants = CONSTANTS, all_reduce: bool = True
+) -> Floats:
+    """Seconds of all layers at these counts of tokens, without the KV that attention reads."""
+    speed = _Speed(gpu, tp, constants, all_reduce=all_reduce)
+    mlp = (model.layers - model.expert_layers) * _mlp_s(model, speed, tokens)
+    experts = model.expert_layers * _experts_s(model, speed, tokens) if model.expert_layers else 0.0
+    return np.asarray(model.layers * _attention_block_s(model, speed, tokens) + mlp + experts)
+
+
+def captured(tokens: Ints) -> Floats:
+    """Tokens as vLLM pads them: up to 512 to the next size it captured a CUDA graph for (1, 2, 4, 8 … 256, 272 … 512).
+
+    Source: vllm-project/vllm, `config/vllm.py`, cudagraph_capture_sizes.
+    """
+    powers = 2.0 ** np.ceil(np.log2(np.maximum(tokens, 1)))
+    step = np.where(tokens <= _POWERS_UP_TO, powers, np.where(tokens <= _EIGHTS_UP_TO, 8.0, 16.0))
+    padded = np.ceil(tokens / step) * step
+    return np.where((tokens == 0) | (tokens > _CAPTURED_UP_TO), tokens, padded).astype(np.float64)
+
+
+class _Speed:
+    """What one GPU of the instance does in a second."""
+
+    def __init__(self, gpu: Gpu, tp: int, constants: Constants, *, all_reduce: bool = True) -> None:
+        self.tp = tp
+        self._reduces = all_reduce and tp > 1
+        self.constants = constants
+        general = constants.hbm_efficiency if gpu.has_hbm else constants.gddr_efficiency
+        self._bandwidth = gpu.bandwidth_tb_s * 1e12 * (gpu.bandwidth_efficiency or general)
+        self._best = 1e12 * (gpu.measured_tflops or constants.unmeasured_share * gpu.bf16_tflops)
+        self._fp8_gain = (gpu.fp8_tflops or gpu.bf16_tflops) / gpu.bf16_tflops
+        self._link = gpu.interconnect_gb_s * 1e9
+        self._all_reduce = ALL_REDUCE[gpu.interconnect]
+
+    def product_s(self, moved_bytes: Floats, flop_per_token: float, tokens: Floats, dtype: str) -> Floats:
+        """A product of tokens with weights: the longer of moving bytes and computing, with a smooth knee."""
+        rate = self.constants.product_share * self._best * (self._fp8_gain if dtype == "fp8" else 1.0)
+        knee, slower = self.constants.knee, self.constants.rows_slowdown * tokens / (tokens + _HALFWAY_TOKENS)
+        both = (moved_bytes / self._bandwidth * (1.0 + slower)) ** knee + (flop_per_token * tokens / rate) ** knee
+        return np.asarray(both ** (1.0 / knee) + self.constants.kernel_s)
+
+    def pass_s(self, bytes_per_token: float, tokens: Floats) -> Floats:
+        """One small kernel over activations."""
+        return self.constants.kernel_s + bytes_per_token * tokens / (self.constants.cache_gain * self._bandwidth)
+
+    def kv_read_s(self, kv_bytes: float) -> float:
+        """Reading KV."""
+        return kv_bytes / self._bandwidth
+
+    def attention_flop_s(self, flop: float) -> float:
+        """Attention of prefill; always bf16."""
+        return flop / (self._best * self.constants.attention_share)
+
+    def all_reduce_s(self, bytes_per_token: float, tokens: Floats) -> Floats:
+        """Adding up what the GPUs of the instance computed; nothing on one GPU."""
+        if not self._reduces:
+            return np.zeros_like(tokens)
+        latency_s, hop_s, efficiency = self._all_reduce
+        share = 2 * (self.tp - 1) / self.tp
+        return latency_s + hop_s * (self.tp - 1) + share * bytes_per_token * tokens / (efficiency * self._link)
+
+
+def _attention_block_s(model: Model, speed: _Speed, tokens: Floats) -> Floats:
+    """Norm, query-key-value, rotation, the attention kernel's fixed part, output, all-reduce."""
+    heads = model.heads / speed.tp
+    with_kv = (heads + 2 * max(1.0, model.kv_heads / speed.tp)) * model.head_dim
+    total = speed.pass_s(4 * 2 * model.hidden, tokens) + _linear_s(model, speed, model.hidden, with_kv, tokens)
+    total += speed.pass_s(2 * 2 * with_kv, tokens) + speed.constants.attention_s
+    total += _linear_s(model, speed, heads * model.head_dim, model.hidden, tokens)
+    return total + speed.all_reduce_s(2 * model.hidden, tokens)
+
+
+def _mlp_s(model: Model, speed: _Speed, tokens: Floats) -> Floats:
+    width = model.intermediate / speed.tp
+    total = speed.pass_s(4 * 2 * model.hidden, tokens) + _linear_s(model, speed, model.hidden, 2 * width, tokens)
+    total += speed.pass_s(3 * 2 * width, tokens) + _linear_s(model, speed, width, model.hidden, tokens)
+    return total + speed.all_reduce_s(2 * model.hidden, tokens)
+
+
+def _linear_s(model: Model, speed: _Speed, rows: float, columns: float, tokens: Floats) -> Floats:
+    moved = rows * columns * BYTES[model.dtype] + 2 * (rows + columns) * tokens
+    return speed.product_s(moved, 2 * rows * columns, tokens, model.dtype)
+
+
+def _experts_s(model: Model, speed: _Speed, tokens: Floats) -> Floats:
+    """Each expert that any token goes to is read once: count · (1 − (1 − active/count)^tokens) of them."""
+    experts = model.experts
+    assert experts is not None
+    dtype = experts.dtype or model.dtype
+    of_one = 3 * model.hidden * experts.intermediate / speed.tp
+    touched = experts.count * (1.0 - (1.0 - experts.active / experts.count) ** tokens)
+    read, compute = speed.constants.expert_bandwidth_share, speed.constants.expert_product_share
+    total = speed.product_s(
+        of_one * BYTES[dtype] * touched / read, 2 * of_one * experts.active / compute, tokens, dtype
+    )
+    moved = 2 * experts.active * (2 * model.hidden + 3 * experts.intermediate / speed.tp)
+    total += speed.pass_s(4 * 2 * model.hidden, tokens) + speed.pass_s(moved, tokens) + 6 * speed.constants.kernel_s
+    if experts.shared:
+        total += _linear_s(model, speed, model.hidden, 3 * experts.shared / speed.tp, tokens)
+    return total + speed.all_reduce_s(2 * model.hidden, tokens)
+
+
+def _sequences_s(model: Model, speed: _Speed, sequences: Floats) -> Floats:
+    """The language head, always bf16 and cut over GPUs; passes over the logits; what a sequence costs the CPU."""
+    weights = model.vocab * model.hidden / speed.tp
+    head = speed.product_s(2 * weights + 0 * sequences, 2 * weights, sequences, "bf16")
+    logits = speed.pass_s(10 * model.vocab, sequences)
+    kv = speed.constants.sequence_tokens * speed.kv_read_s(kv_bytes_per_token(model, speed.tp))
+    return np.where(sequences > 0, head + logits + (kv + speed.constants.sequence_s) * sequences, 0.0)
+
+
+def _pair_s(model: Model, speed: _Speed) -> float:
+    """Four FLOP for each number of each head: two products of a multiplication and an addition."""
+    return speed.attention_flop_s(4.0 * model.growing_layers * model.heads / speed.tp * model.head_dim)
+
+
+def _corrected(dense: Floats, decode: float, prefill: float) -> Floats:
+    """Steps of few tokens are decode, what more tokens add is prefill: the user's own scale of each."""
+    few = dense[min(len(dense) - 1, _EIGHTS_UP_TO)]
+    return np.where(dense <= few, decode * dense, decode * few + prefill * (dense - few))

@@ -1,0 +1,201 @@
+"""Answers the operator's question: closed form over all thresholds, sizes and confirmation by simulation, a verdict.
+
+Knows no terminal and no report; says how far it is by yielding. What it says of a fleet comes from simulations of that
+fleet, each pool sized for the same objective, by the same rules, on the same requests.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from extproc.fleet import verdicts
+from extproc.fleet.answers import (
+    Baseline,
+    Confirmed,
+    FleetPlan,
+    Interval,
+    Plan,
+    PoolPlan,
+    RouterKind,
+    SweepRow,
+)
+from extproc.fleet.confirm import Replication, confirmed, interval
+from extproc.fleet.cost import rate_within_slo
+from extproc.fleet.drafts import Draft, Homogeneous, PoolDraft, Threshold, ThresholdDrafts, homogeneous
+from extproc.fleet.jobs import Done, Jobs
+from extproc.fleet.options import PlanOptions, completed
+from extproc.fleet.tasks import Confirm, Size
+
+_ROUTERS = (RouterKind.ANYTIME, RouterKind.EMA, RouterKind.FIXED, RouterKind.ORACLE)
+_ROUTED_BY = {
+    RouterKind.ANYTIME: "our router",
+    RouterKind.EMA: "the published router",
+    RouterKind.FIXED: "a router that takes four bytes for a token",
+    RouterKind.ORACLE: "a router that knows the truth",
+}
+
+
+class Progress(NamedTuple):
+    """How far a plan is."""
+
+    what: str
+    done: int
+    of: int
+
+
+class Sized(NamedTuple):
+    """A fleet with its size in each replication."""
+
+    draft: Draft
+    instances: tuple[tuple[int, ...], ...]
+    """[seed][pool]; empty where no number keeps the objective."""
+
+    @property
+    def final(self) -> tuple[int, ...]:
+        """For each pool: enough in every replication."""
+        return tuple(max(column) for column in zip(*self.instances, strict=True))
+
+    def usd_per_hour(self) -> list[float]:
+        """By replication."""
+        prices = [pool.spec.usd_per_hour for pool in self.draft.pools]
+        return [sum(n * usd for n, usd in zip(counts, prices, strict=True)) for counts in self.instances]
+
+    def gpus(self) -> list[float]:
+        """By replication."""
+        each = [pool.spec.gpus for pool in self.draft.pools]
+        return [float(sum(n * gpus for n, gpus in zip(counts, each, strict=True))) for counts in self.instances]
+
+
+class Planner:
+    """One question. Iterate `steps` to its end, then ask for the `plan`."""
+
+    def __init__(self, options: PlanOptions, jobs: Jobs) -> None:
+        """Nothing is computed yet.
+
+        Raises:
+            ConfigurationError: nothing can serve this.
+        """
+        self._options, self._jobs = completed(options), jobs
+        self.plan: Plan | None = None
+
+    def steps(self) -> Iterator[Progress]:
+        """Do it, a piece at a time."""
+        started_s = time.perf_counter()
+        yield Progress("closed form", 0, 1)
+        one_pool = homogeneous(self._options)
+        rows: Done[ThresholdDrafts] = Done(len(self._options.tried_thresholds()))
+        yield from self._each("closed form", self._thresholds(one_pool), rows)
+        drafts = [*one_pool.drafts, *_splits(rows.all, one_pool)]
+        sizes: Done[tuple[float | None, ...]] = Done(len(drafts) * self._options.seeds)
+        yield from self._each("sizing", self._sizes(drafts), sizes)
+        fleets = [_sized(draft, sizes.all[at :: len(drafts)]) for at, draft in enumerate(drafts)]
+        buildable = [fleet for fleet in fleets if fleet.instances]
+        runs: Done[Replication] = Done(len(buildable) * self._options.seeds)
+        yield from self._each("confirming", self._confirmations(buildable), runs)
+        replications = [runs.all[at :: len(buildable)] for at in range(len(buildable))]
+        found = dict(zip((id(fleet) for fleet in buildable), map(confirmed, replications), strict=True))
+        plans = tuple(_fleet_plan(self._options, fleet, found.get(id(fleet))) for fleet in fleets)
+        self.plan = self._conclude(fleets, plans, rows.all, time.perf_counter() - started_s)
+
+    def _each(self, what: str, tasks: list, done: Done) -> Iterator[Progress]:  # type: ignore[type-arg]
+        for count, _ in enumerate(self._jobs.perform(tasks, done), 1):
+            yield Progress(what, count, len(tasks))
+
+    def _thresholds(self, one_pool: Homogeneous) -> list[Threshold]:
+        tuned, slots = one_pool.b2.pools[0].spec, one_pool.b0.pools[0].spec
+        return [Threshold(self._options, tokens, tuned, slots) for tokens in self._options.tried_thresholds()]
+
+    def _sizes(self, drafts: list[Draft]) -> list[Size]:
+        return [Size(self._options, draft, seed) for seed in range(self._options.seeds) for draft in drafts]
+
+    def _confirmations(self, fleets: list[Sized]) -> list[Confirm]:
+        seeds = range(self._options.seeds)
+        return [Confirm(self._options, fleet.draft, fleet.final, seed) for seed in seeds for fleet in fleets]
+
+    def _conclude(
+        self, fleets: list[Sized], plans: tuple[FleetPlan, ...], rows: list[ThresholdDrafts], seconds: float
+    ) -> Plan:
+        b1, b2 = (next(f for f in fleets if f.draft.baseline is which) for which in (Baseline.B1, Baseline.B2))
+        sweep = tuple(_sweep_row(row, b1.draft, b2.draft) for row in rows)
+        found = verdicts.conclude([fleet.usd_per_hour() for fleet in fleets], plans, sweep)
+        notes = verdicts.notes(self._options, plans, found.recommended)
+        return Plan(
+            self._options.ask(), found.verdict, found.sentence, plans, found.recommended, found.savings, sweep, notes,
+            seconds,
+        )  # fmt: skip
+
+
+def _splits(rows: list[ThresholdDrafts], one_pool: Homogeneous) -> list[Draft]:
+    """Two pools at the threshold that costs least, with each router; with other hardware where that differs."""
+    drafts = []
+    if same := min((row for row in rows if row.same), key=lambda row: row.usd_same, default=None):
+        drafts += [_split(same, Baseline.SPLIT, router, same.same) for router in _ROUTERS]
+    other = min((row for row in rows if row.other), key=lambda row: row.usd_other, default=None)
+    if other and other.other[0].spec.name != one_pool.b2.pools[0].spec.name:
+        drafts.append(_split(other, Baseline.SPLIT_HARDWARE, RouterKind.ANYTIME, other.other))
+    return drafts
+
+
+def _split(row: ThresholdDrafts, baseline: Baseline, router: RouterKind, pools: tuple[PoolDraft, ...]) -> Draft:
+    hardware = "the same hardware" if baseline is Baseline.SPLIT else "the hardware that suits each"
+    name = f"{'two pools' if baseline is Baseline.SPLIT else 'two pools, other hardware'}, {router.value}"
+    sentence = (
+        f"A short pool for requests of up to {row.threshold_tokens:,} tokens and a long one, on {hardware}, each with"
+        f" its own batch settings; {_ROUTED_BY[router]} decides."
+    )
+    return Draft(name, sentence, baseline, router, row.threshold_tokens, pools)
+
+
+def _sized(draft: Draft, needed: list[tuple[float | None, ...]]) -> Sized:
+    """Whole instances; a pool that nothing comes to has one all the same."""
+    if any(count is None for counts in needed for count in counts):
+        return Sized(replace(draft, infeasible="no number of instances keeps the objective"), ())
+    return Sized(draft, tuple(tuple(max(1, math.ceil(count or 0.0)) for count in counts) for counts in needed))
+
+
+def _fleet_plan(options: PlanOptions, fleet: Sized, found: Confirmed | None) -> FleetPlan:
+    draft = fleet.draft
+    counts = fleet.final if fleet.instances else tuple(pool.instances for pool in draft.pools)
+    pools = tuple(_pool_plan(options, pool, count) for pool, count in zip(draft.pools, counts, strict=True))
+    gpus: Interval | None = interval(fleet.gpus()) if fleet.instances else None
+    return FleetPlan(
+        draft.name, draft.sentence, draft.baseline, draft.router, draft.threshold_tokens, pools, draft.infeasible,
+        gpus, found,
+    )  # fmt: skip
+
+
+def _pool_plan(options: PlanOptions, pool: PoolDraft, instances: int) -> PoolPlan:
+    spec, sustained = pool.spec, rate_within_slo(pool.sustains)
+    bound = pool.sustains.within_slo or pool.sustains.saturated
+    return PoolPlan(
+        pool=pool.pool,
+        instances=instances,
+        instances_closed_form=pool.instances,
+        instance=spec.name,
+        gpus=instances * spec.gpus,
+        usd_per_hour=instances * spec.usd_per_hour,
+        command=" ".join(("vllm serve", *spec.flags)),
+        rate_per_s=pool.share * options.rate_per_s,
+        capacity_per_s=sustained,
+        limit=(pool.sustains.breaks or bound.limit).value if not sustained else bound.limit.value,
+        max_model_len=spec.max_model_len,
+        max_num_seqs=spec.max_num_seqs,
+        max_num_batched_tokens=spec.max_num_batched_tokens,
+        kv_blocks=spec.kv_blocks,
+    )
+
+
+def _sweep_row(row: ThresholdDrafts, b1: Draft, b2: Draft) -> SweepRow:
+    usd = row.usd_same
+    return SweepRow(
+        row.threshold_tokens,
+        row.short_share,
+        sum(pool.instances * pool.spec.gpus for pool in row.same),
+        usd if row.same else math.nan,
+        1.0 - usd / b1.usd_per_hour if row.same else math.nan,
+        1.0 - usd / b2.usd_per_hour if row.same else math.nan,
+        row.published,
+        row.infeasible,
+    )

@@ -1,0 +1,90 @@
+"""How many instances a pool needs, by simulation: as few as keep the objective; knows neither prices nor other pools.
+
+A large pool is sized by what one instance can take: `_SUBFLEET` instances get a random part of the pool's traffic, and
+the largest part with which they keep the objective says how many such parts there are. A small one is sized whole.
+"""
+
+import math
+from dataclasses import dataclass
+
+from extproc.fleet.simulation import RunRules, simulate
+from extproc.fleet.streams import Drawn
+from extproc.fleet.tally import PoolTally
+from extproc.fleet.values import InstanceSpec, PoolSpec, Slo
+from extproc.routing.values import Pool
+
+_SUBFLEET = 32
+"""Instances from which on a pool behaves per instance as a larger one does."""
+_STEPS = 7
+"""Of the bisection of a part of the traffic: from a range of factor four to 1.1 %."""
+_MOST = 512
+"""Instances that are tried for a small pool, for each one that the closed form asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizingRules:
+    """How carefully a pool is sized."""
+
+    slo: Slo
+    requests: int = 20_000
+    """Simulated in each try."""
+    warm_up_share: float = 0.2
+    seed: int = 0
+
+
+def instances_needed(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: SizingRules) -> float | None:
+    """Instances with which the pool keeps the objective, a fraction for a large one; None where no number does.
+
+    Args:
+        pool: which of the two.
+        spec: of each instance.
+        stream: the pool's traffic; its length in time is what is simulated.
+        guess: instances by the closed form.
+        rules: of the search.
+    """
+    if not len(stream):
+        return 0.0
+    if guess <= _SUBFLEET:
+        return _whole(pool, spec, stream, guess, rules)
+    return _parted(pool, spec, stream, guess, rules)
+
+
+def _keeps(pool: Pool, spec: InstanceSpec, count: int, stream: Drawn, rules: SizingRules) -> bool:
+    """Whether so many instances answer the wanted share of a stream in full and in time."""
+    run = RunRules(
+        requests=len(stream), seed=rules.seed, warm_up_share=rules.warm_up_share, slo=rules.slo, sample_s=math.inf
+    )
+    tally: PoolTally = simulate([PoolSpec(pool, count, spec)], stream, rules=run).pools[0]
+    return tally.slo_share >= rules.slo.percentile / 100
+
+
+def _whole(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: SizingRules) -> float | None:
+    """The least number that keeps the objective, by doubling and bisection."""
+    stream = stream.thinned(1.0, most=rules.requests, seed=rules.seed)
+    high, low = max(1, guess), 0
+    while not _keeps(pool, spec, high, stream, rules):
+        low, high = high, 2 * high
+        if high > _MOST * guess:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _keeps(pool, spec, middle, stream, rules) else (middle, high)
+    return float(high)
+
+
+def _parted(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: SizingRules) -> float | None:
+    """Instances by the largest part of the traffic that a subfleet takes."""
+    most, least = math.log(min(1.0, 2 * _SUBFLEET / guess)), math.log(_SUBFLEET / guess / 2)
+    while not _takes(pool, spec, stream, least, rules):
+        most, least = least, least - math.log(2)
+        if least < math.log(_SUBFLEET / guess / _MOST):
+            return None
+    for _ in range(_STEPS):
+        middle = (most + least) / 2
+        most, least = (most, middle) if _takes(pool, spec, stream, middle, rules) else (middle, least)
+    return _SUBFLEET / math.exp(least)
+
+
+def _takes(pool: Pool, spec: InstanceSpec, stream: Drawn, log_part: float, rules: SizingRules) -> bool:
+    part = stream.thinned(math.exp(log_part), most=rules.requests, seed=rules.seed)
+    return _keeps(pool, spec, _SUBFLEET, part, rules)

@@ -1,0 +1,102 @@
+"""What a plan has done in several processes: the size of a fleet, and its confirmation, one seed each."""
+
+import math
+from dataclasses import dataclass
+
+from extproc.fleet.answers import RouterKind
+from extproc.fleet.confirm import Replication, replicate
+from extproc.fleet.confusion import Confused, Confusion, confusion_of
+from extproc.fleet.dispatch import Dispatch, Oracle, Routed, Single
+from extproc.fleet.drafts import Draft
+from extproc.fleet.options import PlanOptions
+from extproc.fleet.simulation import RunRules
+from extproc.fleet.sizing import SizingRules, instances_needed
+from extproc.fleet.streams import Drawn, draw
+from extproc.fleet.values import PoolSpec
+
+_OTHER_REQUESTS = 1_000_003
+"""Between the seeds of what a router learned from and of what it is judged by."""
+_ERRORS_FROM = 20_000
+"""Requests by which a router's errors are measured, after its first answers."""
+_DRAWN_MOST = 1_500_000
+_SUBFLEET = 32
+_SHARES_MIN = 1e-4
+_CONFIRM_S = 100.0
+"""Simulated time of a confirmation, where that is more requests than three tries of sizing."""
+_CONFIRM_MOST = 150_000
+_INSTANCES_MOST = 400
+"""A larger fleet is confirmed at a smaller scale: a random part of the traffic on that part of the instances."""
+_WARM_UP_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Find out how many instances each pool of a fleet needs."""
+
+    options: PlanOptions
+    draft: Draft
+    seed: int
+
+    def perform(self) -> tuple[float | None, ...]:
+        """For each pool; None where no number keeps the objective."""
+        drawn = draw(self.options.workload, seed=self.seed, requests=self._requests())
+        # Less time between the same requests: the fleet must keep the objective with reserves.
+        faster = drawn.batch._replace(arrival_s=drawn.batch.arrival_s * self.options.utilisation_cap)
+        dispatch = quick_dispatch(self.options, self.draft, self.seed)
+        rules = SizingRules(self.options.slo, self.options.requests, seed=self.seed)
+        return tuple(
+            instances_needed(pool.pool, pool.spec, Drawn(faster).of_pool(dispatch, at), pool.instances, rules)
+            for at, pool in enumerate(self.draft.pools)
+        )
+
+    def _requests(self) -> int:
+        """Enough that each pool has as many as a try takes, thinned as it may be."""
+        parts = (max(1.0, 4 * pool.instances / _SUBFLEET) / max(_SHARES_MIN, pool.share) for pool in self.draft.pools)
+        return min(_DRAWN_MOST, math.ceil(self.options.requests * max(parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Simulate a whole fleet of a given size, with the router itself in the loop if that is ours."""
+
+    options: PlanOptions
+    draft: Draft
+    instances: tuple[int, ...]
+    seed: int
+
+    def perform(self) -> Replication:
+        """One replication."""
+        part = min(1.0, _INSTANCES_MOST / sum(self.instances))
+        pools = [
+            PoolSpec(pool.pool, max(1, round(part * count)), pool.spec)
+            for pool, count in zip(self.draft.pools, self.instances, strict=True)
+        ]
+        requests = min(_CONFIRM_MOST, max(3 * self.options.requests, int(_CONFIRM_S * part * self.options.rate_per_s)))
+        drawn = draw(self.options.workload, seed=self.seed, requests=math.ceil(1.1 * requests / part))
+        traffic = drawn if part == 1.0 else drawn.thinned(part, most=requests, seed=self.seed)
+        rules = RunRules(
+            min(requests, len(traffic)), seed=self.seed, warm_up_share=_WARM_UP_SHARE, slo=self.options.slo
+        )
+        return replicate(pools, traffic, self._dispatch(), rules, self.draft.threshold_tokens)
+
+    def _dispatch(self) -> Dispatch | Routed:
+        if self.draft.router is RouterKind.ANYTIME and self.draft.threshold_tokens is not None:
+            return _learned(self.options, self.draft.router, self.draft.threshold_tokens, self.seed)[0]
+        return quick_dispatch(self.options, self.draft, self.seed)
+
+
+def quick_dispatch(options: PlanOptions, draft: Draft, seed: int) -> Dispatch:
+    """Who routes: a router as a table of its errors."""
+    if draft.threshold_tokens is None:
+        return Single()
+    if draft.router is RouterKind.ORACLE:
+        return Oracle(draft.threshold_tokens)
+    return Confused(_learned(options, draft.router, draft.threshold_tokens, seed)[1], seed)
+
+
+def _learned(options: PlanOptions, router: RouterKind, threshold_tokens: int, seed: int) -> tuple[Routed, Confusion]:
+    """A router that has seen some of the traffic, and how it errs; a fleet is planned for every day but the first."""
+    routed = Routed(options.settings(router, threshold_tokens), seed)
+    confusion = confusion_of(routed, options.workload, requests=_ERRORS_FROM, seed=seed + _OTHER_REQUESTS)
+    routed.decisions.clear()
+    return routed, confusion

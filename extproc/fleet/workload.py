@@ -1,0 +1,216 @@
+"""A stream of requests: who arrives when, with how long a prompt, output and limit. Knows no text and no pool.
+
+A request's prompt and output always come from one and the same row, so what long prompts have to do with short outputs
+stays as it is in the source.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from extproc.errors import ConfigurationError
+from extproc.fleet.arrivals import (
+    ArrivalKind,
+    Arrivals,
+    Recorded,
+    arrivals_like,
+    checked,
+    chunks,
+    dispersion,
+    own_rate_per_s,
+)
+from extproc.fleet.declared import AsRecorded, Exact, Policy
+from extproc.fleet.presets import read_preset
+from extproc.fleet.samples import (
+    CHAT,
+    ROWS,
+    CategoryMix,
+    FixedShare,
+    OutputRule,
+    Rows,
+    pick,
+    prefixes_of,
+    rows_of_cdf,
+    rows_of_formula,
+    rows_of_trace,
+    spread,
+)
+from extproc.fleet.values import Batch, Floats, Ints
+from extproc.traces import LengthCdf, read_trace
+
+_ONE_CORRELATION = 1.0
+
+
+class Lengths(NamedTuple):
+    """A workload without its times, as weighted rows for the closed form; columns of one length, at most `ROWS`."""
+
+    prompt_tokens: Ints
+    output_tokens: Ints
+    declared_tokens: Ints
+    """`max_tokens`, or `ABSENT`."""
+    weight: Floats
+    """Sums to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a workload does with its source."""
+
+    rate_per_s: float | None = None
+    """Requests per second; None for the source's own mean."""
+    arrivals: ArrivalKind | None = None
+    """None for the source's own times where it has them, and Poisson where not."""
+    declared: Policy | None = None
+    """None for what the trace recorded where it did, and otherwise `Exact`."""
+    categories: CategoryMix | None = None
+    """Of requests whose kind of text the source does not name; None for `CHAT`. A preset has its own."""
+    dispersion: float | None = None
+    """Of bursty arrivals; None for the source's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Requests without end. The same seed gives the same requests."""
+
+    name: str
+    source: str
+    """One sentence that names the source and its licence."""
+    rows: Rows
+    arrivals: Arrivals
+    declared: Policy
+    in_order: bool = False
+    """Whether rows come in their order, again and again, rather than drawn: where their times or prefixes count."""
+
+    @property
+    def rate_per_s(self) -> float:
+        """Mean requests per second."""
+        return self.arrivals.rate_per_s
+
+    def batches(self, *, seed: int, requests: int) -> Iterator[Batch]:
+        """So many requests, in batches of at most `BATCH`; what is held at a time does not grow with their number.
+
+        Args:
+            seed: of times, rows and limits, each of which is drawn apart.
+            requests: in all.
+        """
+        of_times, of_rows, of_limits = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(3))
+        done = 0
+        for arrival_s in chunks(self.arrivals.blocks(of_times), requests):
+            yield self._batch(arrival_s, done, of_rows, of_limits)
+            done += len(arrival_s)
+
+    def lengths(self) -> Lengths:
+        """What the batches are drawn from; of more rows than `ROWS` evenly many along their totals."""
+        prompt, output, declared = self.rows.prompt_tokens, self.rows.output_tokens, self.rows.declared_tokens
+        order = np.lexsort((prompt, prompt + output))
+        if len(order) > ROWS:
+            order = order[((np.arange(ROWS) + 0.5) * len(order) / ROWS).astype(np.int64)]
+        limits = self.declared.declare(output[order], spread(len(order)), None if declared is None else declared[order])
+        weight = np.full(len(order), 1.0 / len(order))
+        return Lengths(prompt[order], limits.output_tokens, limits.declared_tokens, weight)
+
+    def _batch(
+        self, arrival_s: Floats, done: int, of_rows: np.random.Generator, of_limits: np.random.Generator
+    ) -> Batch:
+        rows, count = self.rows, len(arrival_s)
+        turns, total = np.zeros(count, np.int64), len(rows.prompt_tokens)
+        if self.in_order:
+            turns, at = np.divmod(np.arange(done, done + count), total)
+        else:
+            at = of_rows.integers(0, total, count)
+        recorded = None if rows.declared_tokens is None else rows.declared_tokens[at]
+        limits = self.declared.declare(rows.output_tokens[at], of_limits.random(count), recorded)
+        prompts, categories = rows.prompt_tokens[at], rows.categories[at]
+        named = prefixes_of(rows, at, turns)
+        return Batch(arrival_s, prompts, limits.output_tokens, limits.declared_tokens, categories, *named)
+
+
+def of_preset(name: str, options: Options | None = None) -> Workload:
+    """One of `extproc.fleet.presets.PRESETS`.
+
+    Raises:
+        ConfigurationError: there is no such preset, or it has no rate or times that the options want.
+    """
+    options, preset = options or Options(), read_preset(name)
+    rows = preset.rows
+    if options.categories is not None:
+        rows = rows._replace(categories=pick(options.categories, spread(len(rows.prompt_tokens))))
+    arrivals = _drawn(options, preset.rate_per_s, preset.dispersion)
+    return Workload(name, preset.source, rows, arrivals, options.declared or Exact())
+
+
+def of_file(path: Path, options: Options | None = None, *, output: OutputRule | None = None, seed: int = 0) -> Workload:
+    """Traffic from a file that `extproc.traces.read_trace` reads.
+
+    Args:
+        path: a trace, or a distribution of total tokens.
+        options: what to do with it.
+        output: how a distribution is split, which does not tell prompt from output; None for `FixedShare`.
+        seed: of the spread of rounded times.
+
+    Raises:
+        ConfigurationError: it cannot be read, or lacks what the options want.
+    """
+    options, found = options or Options(), read_trace(path, seed=seed)
+    mix = options.categories or CHAT
+    if isinstance(found, LengthCdf):
+        rows = rows_of_cdf(found, output or FixedShare(), mix)
+        source = f"Distribution of total tokens in {path.name}, split by {output or FixedShare()}."
+        return Workload(path.name, source, rows, _drawn(options, None, None), options.declared or Exact())
+    rows = rows_of_trace(found, mix)
+    arrivals = _drawn(options, None, None) if found.arrival_s is None else _like(found.arrival_s, options)
+    declared = options.declared or (Exact() if rows.declared_tokens is None else AsRecorded())
+    ordered = isinstance(arrivals, Recorded) or rows.prefixes is not None
+    return Workload(path.name, f"Requests of {path.name}, as given.", rows, arrivals, declared, ordered)
+
+
+def synthetic(
+    options: Options,
+    *,
+    prompt_tokens: float = 1024.0,
+    output_tokens: float = 128.0,
+    prompt_deviation: float = 1.0,
+    output_deviation: float = 1.0,
+    correlation: float = 0.0,
+) -> Workload:
+    """Log-normal lengths with these medians, standard deviations of the logarithms, and their correlation.
+
+    Raises:
+        ConfigurationError: the options name no rate, or the numbers are no distribution.
+    """
+    sizes, widths = min(prompt_tokens, output_tokens), min(prompt_deviation, output_deviation)
+    if sizes < 1.0 or widths < 0.0 or abs(correlation) > _ONE_CORRELATION:
+        raise ConfigurationError(
+            "synthetic lengths need medians of 1 or more, deviations of 0 or more, |correlation| ≤ 1"
+        )
+    lengths = rows_of_formula(
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        prompt_deviation=prompt_deviation,
+        output_deviation=output_deviation,
+        correlation=correlation,
+    )
+    rows = Rows(*lengths, pick(options.categories or CHAT, spread(ROWS)))
+    source = f"Synthetic: log-normal, medians of {prompt_tokens:g} prompt and {output_tokens:g} output tokens."
+    return Workload("synthetic", source, rows, _drawn(options, None, None), options.declared or Exact())
+
+
+def _drawn(options: Options, rate_per_s: float | None, of_dispersion: float | None) -> Arrivals:
+    """Arrivals where no times are at hand."""
+    rate = options.rate_per_s if options.rate_per_s is not None else rate_per_s
+    if rate is None:
+        raise ConfigurationError("this workload has no times of its own: give a rate in requests per second")
+    wanted = options.dispersion if options.dispersion is not None else of_dispersion
+    return arrivals_like(options.arrivals or ArrivalKind.POISSON, rate_per_s=rate, of_dispersion=wanted)
+
+
+def _like(arrival_s: Floats, options: Options) -> Arrivals:
+    """Arrivals as a trace's own, or drawn like them."""
+    rate = own_rate_per_s(arrival_s) if options.rate_per_s is None else options.rate_per_s
+    if options.arrivals in (None, ArrivalKind.RECORDED):
+        return Recorded(arrival_s, checked(rate))
+    bursty = options.arrivals is ArrivalKind.BURSTY and options.dispersion is None
+    return _drawn(options, rate, dispersion(arrival_s) if bursty else None)

@@ -1,0 +1,142 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from extproc.errors import ConfigurationError
+from extproc.fleet.hardware.catalog import builtin
+
+LLAMA_CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "max_position_embeddings": 131072,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "rope_scaling": {"factor": 8.0},
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "vocab_size": 128256,
+}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "name"),
+    [
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("NVIDIA H100 80GB HBM3", "h100-80gb"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA A100-SXM4-80GB", "a100-80gb"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie-80gb"),
+        ("NVIDIA A100-SXM4-40GB", "a100-40gb"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000-server"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA L4", "l4"),
+        ("AMD Instinct MI300X", "mi300x"),
+        ("A100-80GB", "a100-80gb"),
+        ("rtx4090", "rtx-4090"),
+    ],
+)
+def test_device_names(recorded: str, name: str) -> None:
+    """A GPU is found by the name that its driver reports."""
+    assert builtin().gpu(recorded).name == name
+
+
+@pytest.mark.parametrize(
+    ("repository", "name", "dtype"),
+    [
+        ("meta-llama/Llama-3.1-8B", "llama-3.1-8b", "bf16"),
+        ("meta-llama/Meta-Llama-3-70B-Instruct", "llama-3-70b", "bf16"),
+        ("Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b", "fp8"),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", "qwen3-30b-a3b", "bf16"),
+    ],
+)
+def test_repository_names(repository: str, name: str, dtype: str) -> None:
+    """A model is found by its Hugging Face name, and -FP8 there means fp8 weights."""
+    model = builtin().model(repository)
+    assert (model.name, model.dtype) == (name, dtype)
+
+
+def test_every_entry_has_a_source() -> None:
+    """No figure of the catalogue is without the place it is from."""
+    entries = [*builtin().gpus.values(), *builtin().models.values()]
+    assert [entry.name for entry in entries if not entry.source] == []
+
+
+def test_unknown_names_suggest() -> None:
+    """A misspelt name is answered with the nearest one."""
+    with pytest.raises(ConfigurationError, match="Did you mean h100-80gb"):
+        builtin().gpu("h10-80gb")
+    with pytest.raises(ConfigurationError, match="Did you mean llama-3-70b"):
+        builtin().model("llama-3-71b")
+
+
+def test_a_config_json_is_a_model(tmp_path: Path) -> None:
+    """A config.json as published works as it is, and equals the catalogue's entry in all that matters."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA_CONFIG))
+    assert builtin().model(str(path)).parameters == builtin().model("llama-3.1-8b").parameters
+
+
+def test_a_config_json_with_experts(tmp_path: Path) -> None:
+    """Experts are read under each name that published configurations give them."""
+    path = tmp_path / "moe.json"
+    moe = {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "decoder_sparse_step": 1}
+    shape = {"num_hidden_layers": 48, "hidden_size": 2048, "num_key_value_heads": 4, "head_dim": 128}
+    path.write_text(json.dumps({**LLAMA_CONFIG, **shape, **moe, "vocab_size": 151936, "intermediate_size": 6144}))
+    assert builtin().model(str(path)).parameters == builtin().model("qwen3-30b-a3b").parameters
+
+
+def test_a_misspelt_key_is_named(tmp_path: Path) -> None:
+    """A key that nothing reads is refused by name, with the one that was meant."""
+    path = tmp_path / "gpu.yaml"
+    path.write_text("memory_gib: 24\nbandwith_tb_s: 1\nbf16_tflops: 100\n")
+    with pytest.raises(ConfigurationError, match=r"'bandwith_tb_s'. Did you mean bandwidth_tb_s"):
+        builtin().gpu(str(path))
+    path.write_text(json.dumps({**LLAMA_CONFIG, "num_key_value_head": 8}))
+    with pytest.raises(ConfigurationError, match="num_key_value_head"):
+        builtin().model(str(path))
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    """What an entry lacks is said with the file and the key."""
+    path = tmp_path / "gpu.yaml"
+    path.write_text("memory_gib: 24\nbf16_tflops: 100\n")
+    with pytest.raises(ConfigurationError, match=r"gpu.yaml: gpu: bandwidth_tb_s is missing"):
+        builtin().gpu(str(path))
+
+
+def test_units_of_data_sheets(tmp_path: Path) -> None:
+    """Memory in GB and bandwidth in GB/s are what data sheets say; a 24 GB card reports about 23.6 GiB."""
+    path = tmp_path / "card.yaml"
+    path.write_text("memory_gb: 24\nbandwidth_gb_s: 1008\nfp16_tflops: 165.2\n")
+    gpu = builtin().gpu(str(path))
+    assert (gpu.name, gpu.bf16_tflops) == ("card", 165.2)
+    assert gpu.bandwidth_tb_s == pytest.approx(1.008)
+    assert gpu.memory_gib == pytest.approx(23.6, abs=0.1)
+
+
+def test_an_override_keeps_the_rest(tmp_path: Path) -> None:
+    """An entry named as one of the catalogue changes what it says and keeps the other figures."""
+    path = tmp_path / "prices.yaml"
+    path.write_text("a100-80gb: {usd_per_hour: 1.1}\nmine: {like: h100, usd_per_hour: 2.0}\n")
+    catalog = builtin().extended(gpus=path)
+    assert catalog.gpu("a100-80gb").usd_per_hour == 1.1
+    assert catalog.gpu("mine").memory_gib == builtin().gpu("h100").memory_gib
+    assert catalog.gpu("a100-80gb").bandwidth_tb_s == builtin().gpu("a100-80gb").bandwidth_tb_s
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    """A file that is missing, no YAML, or holds several entries where one is due, is refused with its name."""
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        builtin().gpu(str(tmp_path / "none.yaml"))
+    path = tmp_path / "two.yaml"
+    path.write_text("[1, 2")
+    with pytest.raises(ConfigurationError, match="is not YAML"):
+        builtin().gpu(str(path))
+    path.write_text("a100-80gb: {usd_per_hour: 1}\nh200: {usd_per_hour: 2}\n")
+    with pytest.raises(ConfigurationError, match="has 2 entries"):
+        builtin().gpu(str(path))

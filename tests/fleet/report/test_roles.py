@@ -1,0 +1,44 @@
+from dataclasses import replace
+
+import pytest
+
+from extproc.fleet.answers import Baseline, Plan
+from extproc.fleet.report import roles
+
+
+def test_costs_are_compared_like_with_like(saved: Plan) -> None:
+    """A fleet that was not simulated is held against what the closed form says of the baseline, not the simulation."""
+    b1, fixed = saved.fleets[1], saved.fleets[6]
+    assert roles.saving(saved.fleets[4], b1) == pytest.approx(1 - 268 / 352)
+    assert roles.saving(fixed, b1) == pytest.approx(1 - 296 / 344)
+
+
+def test_nothing_is_compared_with_what_is_not_there(saved: Plan) -> None:
+    """Neither with itself, nor without a baseline, nor where a fleet cannot be built."""
+    b1 = saved.fleets[1]
+    assert roles.saving(b1, b1) is None
+    assert roles.saving(saved.fleets[4], None) is None
+    assert roles.saving(saved.fleets[7], b1) is None
+
+
+def test_baselines_must_be_feasible(saved: Plan) -> None:
+    """A baseline that cannot be built is none."""
+    broken = replace(saved, fleets=tuple(replace(fleet, infeasible="too small") for fleet in saved.fleets))
+    assert roles.baseline(saved, Baseline.B2) is saved.fleets[2]
+    assert roles.baseline(broken, Baseline.B2) is None
+
+
+def test_the_split_with_our_router_is_looked_at_even_if_it_does_not_pay(saved: Plan) -> None:
+    """Not the oracle's, although that is cheaper."""
+    kept = replace(saved, recommended=2)
+    assert roles.split(kept) is saved.fleets[4]
+    assert [fleet.name for fleet in roles.compared(kept)] == [saved.fleets[at].name for at in (1, 2, 4)]
+
+
+def test_a_year_has_the_interval_of_its_gpus(saved: Plan) -> None:
+    """At the price of a GPU; none where none was simulated."""
+    found = roles.usd_range(saved.fleets[4])
+    assert found.low == pytest.approx(262 * 2.21 * 8760)
+    assert found.high == pytest.approx(276 * 2.21 * 8760)
+    unknown = roles.usd_range(saved.fleets[6])
+    assert unknown.low == unknown.mean == unknown.high
