@@ -136,6 +136,17 @@ class Homogeneous:
         object.__setattr__(self, "drafts", (self.b0, self.b1, self.b2))
 
 
+@dataclass(frozen=True, slots=True)
+class OnePool:
+    """The baselines: a task for another process."""
+
+    options: PlanOptions
+
+    def perform(self) -> Homogeneous:
+        """All three."""
+        return homogeneous(self.options)
+
+
 def homogeneous(options: PlanOptions) -> Homogeneous:
     """The three baselines; at least one instance must start (`options.completed` has made sure)."""
     lengths, context = options.workload.lengths(), options.max_model_len

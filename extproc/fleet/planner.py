@@ -23,12 +23,14 @@ from extproc.fleet.answers import (
 )
 from extproc.fleet.confirm import Replication, confirmed, interval
 from extproc.fleet.cost import rate_within_slo
-from extproc.fleet.drafts import Draft, Homogeneous, PoolDraft, Threshold, ThresholdDrafts, homogeneous
+from extproc.fleet.drafts import Draft, Homogeneous, OnePool, PoolDraft, Threshold, ThresholdDrafts
 from extproc.fleet.jobs import Done, Jobs
 from extproc.fleet.options import PlanOptions, completed
 from extproc.fleet.tasks import Confirm, Size
 
 _ROUTERS = (RouterKind.ANYTIME, RouterKind.EMA, RouterKind.FIXED, RouterKind.ORACLE)
+_TRIED_SAME, _TRIED_OTHER, _SWEEP_SEEDS = 5, 3, 2
+"""Thresholds that are simulated, and how often."""
 _ROUTED_BY = {
     RouterKind.ANYTIME: "our router",
     RouterKind.EMA: "the published router",
@@ -84,12 +86,18 @@ class Planner:
         """Do it, a piece at a time."""
         started_s = time.perf_counter()
         yield Progress("closed form", 0, 1)
-        one_pool = homogeneous(self._options)
+        baselines: Done[Homogeneous] = Done(1)
+        yield from self._each("closed form", [OnePool(self._options)], baselines)
+        one_pool = baselines.all[0]
         rows: Done[ThresholdDrafts] = Done(len(self._options.tried_thresholds()))
         yield from self._each("closed form", self._thresholds(one_pool), rows)
-        drafts = [*one_pool.drafts, *_splits(rows.all, one_pool)]
+        tried = _worth_trying(rows.all)
+        swept: Done[tuple[float | None, ...]] = Done(len(tried) * _SWEEP_SEEDS)
+        yield from self._each("thresholds", self._sizes(tried, _SWEEP_SEEDS), swept)
+        priced = [_sized(draft, swept.all[at :: len(tried)]) for at, draft in enumerate(tried)]
+        drafts = [*one_pool.drafts, *_splits(priced)]
         sizes: Done[tuple[float | None, ...]] = Done(len(drafts) * self._options.seeds)
-        yield from self._each("sizing", self._sizes(drafts), sizes)
+        yield from self._each("sizing", self._sizes(drafts, self._options.seeds), sizes)
         fleets = [_sized(draft, sizes.all[at :: len(drafts)]) for at, draft in enumerate(drafts)]
         buildable = [fleet for fleet in fleets if fleet.instances]
         runs: Done[Replication] = Done(len(buildable) * self._options.seeds)
@@ -97,7 +105,8 @@ class Planner:
         replications = [runs.all[at :: len(buildable)] for at in range(len(buildable))]
         found = dict(zip((id(fleet) for fleet in buildable), map(confirmed, replications), strict=True))
         plans = tuple(_fleet_plan(self._options, fleet, found.get(id(fleet))) for fleet in fleets)
-        self.plan = self._conclude(fleets, plans, rows.all, time.perf_counter() - started_s)
+        sweep = _sweep(rows.all, priced, one_pool)
+        self.plan = self._conclude(fleets, plans, sweep, time.perf_counter() - started_s)
 
     def _each(self, what: str, tasks: list, done: Done) -> Iterator[Progress]:  # type: ignore[type-arg]
         for count, _ in enumerate(self._jobs.perform(tasks, done), 1):
@@ -107,18 +116,16 @@ class Planner:
         tuned, slots = one_pool.b2.pools[0].spec, one_pool.b0.pools[0].spec
         return [Threshold(self._options, tokens, tuned, slots) for tokens in self._options.tried_thresholds()]
 
-    def _sizes(self, drafts: list[Draft]) -> list[Size]:
-        return [Size(self._options, draft, seed) for seed in range(self._options.seeds) for draft in drafts]
+    def _sizes(self, drafts: list[Draft], seeds: int) -> list[Size]:
+        return [Size(self._options, draft, seed) for seed in range(seeds) for draft in drafts]
 
     def _confirmations(self, fleets: list[Sized]) -> list[Confirm]:
         seeds = range(self._options.seeds)
         return [Confirm(self._options, fleet.draft, fleet.final, seed) for seed in seeds for fleet in fleets]
 
     def _conclude(
-        self, fleets: list[Sized], plans: tuple[FleetPlan, ...], rows: list[ThresholdDrafts], seconds: float
+        self, fleets: list[Sized], plans: tuple[FleetPlan, ...], sweep: tuple[SweepRow, ...], seconds: float
     ) -> Plan:
-        b1, b2 = (next(f for f in fleets if f.draft.baseline is which) for which in (Baseline.B1, Baseline.B2))
-        sweep = tuple(_sweep_row(row, b1.draft, b2.draft) for row in rows)
         found = verdicts.conclude([fleet.usd_per_hour() for fleet in fleets], plans, sweep)
         notes = verdicts.notes(self._options, plans, found.recommended)
         return Plan(
@@ -127,25 +134,48 @@ class Planner:
         )  # fmt: skip
 
 
-def _splits(rows: list[ThresholdDrafts], one_pool: Homogeneous) -> list[Draft]:
-    """Two pools at the threshold that costs least, with each router; with other hardware where that differs."""
+def _worth_trying(rows: list[ThresholdDrafts]) -> list[Draft]:
+    """Two pools with our router at the thresholds that the closed form likes best, on the same and on other hardware.
+
+    The closed form knows no router: where many requests lie at a threshold, another one may cost less in the end.
+    """
+    same = sorted((row for row in rows if row.same), key=lambda row: row.usd_same)[:_TRIED_SAME]
+    other = sorted((row for row in rows if _differs(row)), key=lambda row: row.usd_other)[:_TRIED_OTHER]
+    return [
+        *(_split(row.threshold_tokens, Baseline.SPLIT, RouterKind.ANYTIME, row.same) for row in same),
+        *(_split(row.threshold_tokens, Baseline.SPLIT_HARDWARE, RouterKind.ANYTIME, row.other) for row in other),
+    ]
+
+
+def _differs(row: ThresholdDrafts) -> bool:
+    """Whether the short pool has other hardware than the long one."""
+    return len(row.other) > 1 and row.other[0].spec.name != row.other[1].spec.name
+
+
+def _splits(priced: list[Sized]) -> list[Draft]:
+    """The cheapest two pools on the same hardware with each router, and on other hardware with ours."""
     drafts = []
-    if same := min((row for row in rows if row.same), key=lambda row: row.usd_same, default=None):
-        drafts += [_split(same, Baseline.SPLIT, router, same.same) for router in _ROUTERS]
-    other = min((row for row in rows if row.other), key=lambda row: row.usd_other, default=None)
-    if other and other.other[0].spec.name != one_pool.b2.pools[0].spec.name:
-        drafts.append(_split(other, Baseline.SPLIT_HARDWARE, RouterKind.ANYTIME, other.other))
+    if same := _cheapest(priced, Baseline.SPLIT):
+        assert same.threshold_tokens is not None
+        drafts += [_split(same.threshold_tokens, Baseline.SPLIT, router, same.pools) for router in _ROUTERS]
+    if other := _cheapest(priced, Baseline.SPLIT_HARDWARE):
+        drafts.append(other)
     return drafts
 
 
-def _split(row: ThresholdDrafts, baseline: Baseline, router: RouterKind, pools: tuple[PoolDraft, ...]) -> Draft:
+def _cheapest(priced: list[Sized], baseline: Baseline) -> Draft | None:
+    fleets = [fleet for fleet in priced if fleet.instances and fleet.draft.baseline is baseline]
+    return min(fleets, key=lambda fleet: sum(fleet.usd_per_hour())).draft if fleets else None
+
+
+def _split(threshold_tokens: int, baseline: Baseline, router: RouterKind, pools: tuple[PoolDraft, ...]) -> Draft:
     hardware = "the same hardware" if baseline is Baseline.SPLIT else "the hardware that suits each"
     name = f"{'two pools' if baseline is Baseline.SPLIT else 'two pools, other hardware'}, {router.value}"
     sentence = (
-        f"A short pool for requests of up to {row.threshold_tokens:,} tokens and a long one, on {hardware}, each with"
+        f"A short pool for requests of up to {threshold_tokens:,} tokens and a long one, on {hardware}, each with"
         f" its own batch settings; {_ROUTED_BY[router]} decides."
     )
-    return Draft(name, sentence, baseline, router, row.threshold_tokens, pools)
+    return Draft(name, sentence, baseline, router, threshold_tokens, pools)
 
 
 def _sized(draft: Draft, needed: list[tuple[float | None, ...]]) -> Sized:
@@ -187,15 +217,26 @@ def _pool_plan(options: PlanOptions, pool: PoolDraft, instances: int) -> PoolPla
     )
 
 
-def _sweep_row(row: ThresholdDrafts, b1: Draft, b2: Draft) -> SweepRow:
+def _sweep(rows: list[ThresholdDrafts], priced: list[Sized], one_pool: Homogeneous) -> tuple[SweepRow, ...]:
+    """All thresholds by the closed form, those that were tried by simulation too."""
+    simulated = {
+        fleet.draft.threshold_tokens: interval(fleet.usd_per_hour())
+        for fleet in priced
+        if fleet.instances and fleet.draft.baseline is Baseline.SPLIT
+    }
+    return tuple(_sweep_row(row, one_pool, simulated.get(row.threshold_tokens)) for row in rows)
+
+
+def _sweep_row(row: ThresholdDrafts, one_pool: Homogeneous, simulated: Interval | None) -> SweepRow:
     usd = row.usd_same
     return SweepRow(
         row.threshold_tokens,
         row.short_share,
         sum(pool.instances * pool.spec.gpus for pool in row.same),
         usd if row.same else math.nan,
-        1.0 - usd / b1.usd_per_hour if row.same else math.nan,
-        1.0 - usd / b2.usd_per_hour if row.same else math.nan,
+        1.0 - usd / one_pool.b1.usd_per_hour if row.same else math.nan,
+        1.0 - usd / one_pool.b2.usd_per_hour if row.same else math.nan,
         row.published,
         row.infeasible,
+        simulated,
     )

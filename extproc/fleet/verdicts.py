@@ -113,13 +113,19 @@ def notes(options: PlanOptions, fleets: Sequence[FleetPlan], recommended: int | 
     """What to know before acting on the plan."""
     slo = options.slo
     found = [
-        f"Every fleet is sized so that {slo.percentile:g} % of all requests, refused and truncated ones counted as"
-        f" failures, have their first token within {slo.ttft_s:g} s and each further one within {1e3 * slo.tpot_s:g} ms,"
-        f" at {100 / options.utilisation_cap:.0f} % of the stated traffic.",
-        f"A prompt so long that {1e3 * slo.ttft_s_per_token:.2f} ms per token come to more than {slo.ttft_s:g} s is"
-        " allowed that time instead, in every fleet alike.",
-        "Step times come from a model of the GPU unless you calibrated them (docs/hardware.md); prices are those of"
-        " the catalogue or your own. Check both before you buy.",
+        (
+            f"Every fleet is sized so that {slo.percentile:g} % of all requests, refused and truncated ones counted as"
+            f" failures, have their first token within {slo.ttft_s:g} s and each further one within {1e3 * slo.tpot_s:g}"
+            f" at {100 / options.utilisation_cap:.0f} % of the stated traffic."
+        ),
+        (
+            f"A prompt so long that {1e3 * slo.ttft_s_per_token:.2f} ms per token come to more than {slo.ttft_s:g} s is"
+            " allowed that time instead, in every fleet alike."
+        ),
+        (
+            "Step times come from a model of the GPU unless you calibrated them (docs/hardware.md); prices are those of"
+            " the catalogue or your own. Check both before you buy."
+        ),
     ]
     found += [note for fleet in fleets if (note := _gap(fleet))]
     if recommended is not None:

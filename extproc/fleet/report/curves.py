@@ -53,10 +53,11 @@ def lines(plan: Plan) -> list[Line]:
     """The pools of the split, and every fleet that is compared."""
     strokes = iter((":", "--", "-.", "-"))
     looked_at = roles.split(plan)
+    chosen = roles.recommended(plan)
     found: list[Line] = []
     for fleet in roles.compared(plan):
         shown = roles.parts(fleet) if fleet is looked_at else roles.parts(fleet)[-1:]
-        stroke, colour = ("-", INK) if fleet is looked_at else (next(strokes), MUTED)
+        stroke, colour = ("-", INK) if fleet is chosen else (next(strokes), MUTED)
         found += part_lines(shown, stroke, colour)
     return found
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from extproc.errors import ConfigurationError
 from extproc.fleet.answers import Baseline, Plan, RouterKind
 from extproc.fleet.report import curves, details, plots, roles, svg, tables
-from extproc.fleet.report.shown import count, tokens
+from extproc.fleet.report.shown import count
 from extproc.fleet.report.summary import asked, cards, commands, made
 from extproc.fleet.report.wording import BASELINES, ROUTER_SENTENCES, ROUTERS, VERDICTS, WORDS
 
@@ -62,7 +62,7 @@ def render(template: str, *parts: dict[str, Any], **more: Any) -> str:
     )
     css = Markup(loader.get_source(environment, "style.css")[0])  # noqa: S704 - our own file
     names = {name: value for part in parts for name, value in part.items()} | more
-    return environment.get_template(template).render(names, css=css, tokens=tokens, glossary=WORDS)
+    return environment.get_template(template).render(names, css=css, glossary=WORDS)
 
 
 def _head(plan: Plan, made_on: str) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def _saving_card(plan: Plan, saving: Saving) -> Card:
     money, share = (_turned(found, sign) for found in (saving.usd_per_year, saving.share))
     reach = " or ".join(found for found in (_reach(share, percent), _reach(money, usd)) if found)
     detail = f"{usd(money.mean)} per year" + (f"; 95 % interval {reach}" if reach else "")
+    if saving.gpus:
+        detail += f"; {plural(abs(saving.gpus), 'GPU')} {'fewer' if saving.gpus > 0 else 'more'}"
     title = "Costs more than" if loses else "Saves against"
     return Card(f"{title} {other.name if other else saving.against}", percent(share.mean), detail)
 

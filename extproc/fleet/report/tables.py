@@ -59,10 +59,10 @@ def table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
 
 
 def layout(fleet: FleetPlan) -> str:
-    """`65 × A100-80GB TP4 short + 20 × A100-80GB TP4 long`."""
-    if len(fleet.pools) == 1:
-        return f"{count(fleet.pools[0].instances)} × {fleet.pools[0].instance}"
-    return " + ".join(f"{count(pool.instances)} × {pool.instance} {pool.pool}" for pool in fleet.pools)
+    """`65 × A100-80GB TP 4 short + 20 × A100-80GB TP 4 long`; empty pools are left out."""
+    two = len(fleet.pools) > 1
+    found = [pool for pool in fleet.pools if pool.instances]
+    return " + ".join(f"{count(pool.instances)} × {pool.instance}" + (f" {pool.pool}" if two else "") for pool in found)
 
 
 def costs(plan: Plan) -> Table:
