@@ -115,8 +115,8 @@ def notes(options: PlanOptions, fleets: Sequence[FleetPlan], recommended: int | 
     found = [
         (
             f"Every fleet is sized so that {slo.percentile:g} % of all requests, refused and truncated ones counted as"
-            f" failures, have their first token within {slo.ttft_s:g} s and each further one within {1e3 * slo.tpot_s:g}"
-            f" at {100 / options.utilisation_cap:.0f} % of the stated traffic."
+            f" failures, have their first token within {slo.ttft_s:g} s and each further one within"
+            f" {1e3 * slo.tpot_s:g} ms, at {100 / options.utilisation_cap:.0f} % of the stated traffic."
         ),
         (
             f"A prompt so long that {1e3 * slo.ttft_s_per_token:.2f} ms per token come to more than {slo.ttft_s:g} s is"

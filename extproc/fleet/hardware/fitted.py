@@ -31,8 +31,8 @@ class Constants(NamedTuple):
     sequence_tokens: float = 45.0
     """Tokens of KV that a decoding sequence costs beyond its own: last blocks are read whole; RTX 4090 profile."""
     mixed_kv_share: float = 1.9
-    """Time that reading decoding sequences’ KV takes longer where a prefill is in the step, in that of reading it alone;
-    RTX 4090 profile, taken for GPUs without HBM. H100 decode beside prefill shows none of it."""
+    """By how much reading KV of decoding sequences takes longer where a prefill is in the step, in the time it takes
+    alone; RTX 4090 profile, taken for GPUs without HBM. H100 decode beside prefill shows none of it."""
     attention_share: float = 0.75
     """Rate of prefill attention over the best product measured; RTX 4090 profile 0.78, FlashAttention papers 0.7."""
     earlier_token_s: float = 2.0e-8
