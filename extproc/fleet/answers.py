@@ -150,6 +150,8 @@ class FleetPlan:
     """Why it cannot be built; the figures then mean nothing."""
     gpu_range: Interval | None = None
     """GPUs needed, over replications sized one by one; None where it was not simulated."""
+    usd_range: Interval | None = None
+    """USD per hour, likewise."""
     confirmed: Confirmed | None = None
 
     @property
@@ -190,6 +192,9 @@ class SweepRow:
     infeasible: str | None = None
     confirmed_usd: Interval | None = None
     """USD per hour, over replications sized by simulation; None where it was not simulated."""
+    confirmed_b1: Interval | None = None
+    """Saving against B1, replication by replication, both sized by simulation."""
+    confirmed_b2: Interval | None = None
 
 
 class Verdict(StrEnum):
@@ -213,6 +218,7 @@ class Saving:
 
     against: str
     gpus: int
+    """Fewer than that fleet has."""
     usd_per_year: Interval
     share: Interval
     """Of that fleet's cost; negative where the recommended one costs more."""

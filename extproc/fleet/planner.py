@@ -105,7 +105,7 @@ class Planner:
         replications = [runs.all[at :: len(buildable)] for at in range(len(buildable))]
         found = dict(zip((id(fleet) for fleet in buildable), map(confirmed, replications), strict=True))
         plans = tuple(_fleet_plan(self._options, fleet, found.get(id(fleet))) for fleet in fleets)
-        sweep = _sweep(rows.all, priced, one_pool)
+        sweep = _sweep(rows.all, priced, fleets, one_pool)
         self.plan = self._conclude(fleets, plans, sweep, time.perf_counter() - started_s)
 
     def _each(self, what: str, tasks: list, done: Done) -> Iterator[Progress]:  # type: ignore[type-arg]
@@ -190,9 +190,10 @@ def _fleet_plan(options: PlanOptions, fleet: Sized, found: Confirmed | None) -> 
     counts = fleet.final if fleet.instances else tuple(pool.instances for pool in draft.pools)
     pools = tuple(_pool_plan(options, pool, count) for pool, count in zip(draft.pools, counts, strict=True))
     gpus: Interval | None = interval(fleet.gpus()) if fleet.instances else None
+    usd: Interval | None = interval(fleet.usd_per_hour()) if fleet.instances else None
     return FleetPlan(
         draft.name, draft.sentence, draft.baseline, draft.router, draft.threshold_tokens, pools, draft.infeasible,
-        gpus, found,
+        gpus, usd, found,
     )  # fmt: skip
 
 
@@ -217,17 +218,28 @@ def _pool_plan(options: PlanOptions, pool: PoolDraft, instances: int) -> PoolPla
     )
 
 
-def _sweep(rows: list[ThresholdDrafts], priced: list[Sized], one_pool: Homogeneous) -> tuple[SweepRow, ...]:
-    """All thresholds by the closed form, those that were tried by simulation too."""
+def _sweep(
+    rows: list[ThresholdDrafts], priced: list[Sized], fleets: list[Sized], one_pool: Homogeneous
+) -> tuple[SweepRow, ...]:
+    """All thresholds by the closed form; those that were tried by simulation too, beside baselines of equal seeds."""
     simulated = {
-        fleet.draft.threshold_tokens: interval(fleet.usd_per_hour())
+        fleet.draft.threshold_tokens: fleet.usd_per_hour()
         for fleet in priced
         if fleet.instances and fleet.draft.baseline is Baseline.SPLIT
     }
-    return tuple(_sweep_row(row, one_pool, simulated.get(row.threshold_tokens)) for row in rows)
+    against = {fleet.draft.baseline: fleet.usd_per_hour() for fleet in fleets}
+    return tuple(_sweep_row(row, one_pool, simulated.get(row.threshold_tokens, []), against) for row in rows)
 
 
-def _sweep_row(row: ThresholdDrafts, one_pool: Homogeneous, simulated: Interval | None) -> SweepRow:
+def _saved(usd: list[float], against: list[float]) -> Interval | None:
+    """Replication by replication."""
+    pairs = list(zip(usd, against, strict=False))
+    return interval([1.0 - ours / theirs for ours, theirs in pairs]) if pairs else None
+
+
+def _sweep_row(
+    row: ThresholdDrafts, one_pool: Homogeneous, simulated: list[float], against: dict[Baseline, list[float]]
+) -> SweepRow:
     usd = row.usd_same
     return SweepRow(
         row.threshold_tokens,
@@ -238,5 +250,7 @@ def _sweep_row(row: ThresholdDrafts, one_pool: Homogeneous, simulated: Interval 
         1.0 - usd / one_pool.b2.usd_per_hour if row.same else math.nan,
         row.published,
         row.infeasible,
-        simulated,
+        interval(simulated) if simulated else None,
+        _saved(simulated, against[Baseline.B1]),
+        _saved(simulated, against[Baseline.B2]),
     )

@@ -48,15 +48,16 @@ def _bar(axes: Axes, at: int, fleet: FleetPlan, *, chosen: bool) -> None:
     if start > axes.get_xlim()[1]:
         _label(axes, axes.get_xlim()[1], at, f"{usd(start)}, beyond this scale →", inside=True)
         return
-    _interval(axes, at, start, roles.usd_range(fleet))
+    _interval(axes, at, roles.usd_range(fleet))
     end = max(start, roles.usd_range(fleet).high)
     _label(axes, end, at, usd(start) + ("  recommended" if chosen else ""), bold=chosen)
 
 
-def _interval(axes: Axes, at: int, mean: float, found: Interval) -> None:
+def _interval(axes: Axes, at: int, found: Interval) -> None:
+    """What replications need; the bar is enough for all of them and may end beyond."""
     if found.high > found.low:
-        reach = [[max(0.0, mean - found.low)], [max(0.0, found.high - mean)]]
-        axes.errorbar([mean], [at], xerr=reach, color=INK, capsize=2.5, linewidth=1)
+        reach = [[found.mean - found.low], [found.high - found.mean]]
+        axes.errorbar([found.mean], [at], xerr=reach, color=INK, capsize=2.5, linewidth=1)
 
 
 def _label(axes: Axes, end: float, at: int, text: str, *, inside: bool = False, bold: bool = False) -> None:
@@ -79,7 +80,7 @@ def sweep(plan: Plan) -> Figure | None:
     for kind, colour, mark, text in _AGAINST:
         values = [100 * (row.saving_b1 if kind is Baseline.B1 else row.saving_b2) for row in rows]
         axes.plot(places, values, color=colour, marker=mark, markersize=4, label=f"against {kind} ({text})")
-        _intervals(axes, rows, roles.baseline(plan, kind), colour)
+        _intervals(axes, rows, kind, colour)
     _mark_chosen(axes, plan)
     _threshold_axis(axes, places)
     drawing.legend(loc="outside upper left", ncols=3)
@@ -92,14 +93,13 @@ _AGAINST = (
 )
 
 
-def _intervals(axes: Axes, rows: Sequence[SweepRow], against: FleetPlan | None, colour: str) -> None:
-    """The baseline at its mean: only the split's cost varies."""
-    if against is None or not roles.simulated(against):
-        return
+def _intervals(axes: Axes, rows: Sequence[SweepRow], against: Baseline, colour: str) -> None:
+    """Where a threshold was simulated: replication by replication."""
     for row in rows:
-        if row.confirmed_usd is not None:
-            mean, low, high = (100 * (1 - each / against.usd_per_hour) for each in row.confirmed_usd)
-            reach = [[max(0.0, mean - high)], [max(0.0, low - mean)]]
+        saved = row.confirmed_b1 if against is Baseline.B1 else row.confirmed_b2
+        if saved is not None:
+            mean, low, high = (100 * each for each in saved)
+            reach = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
             axes.errorbar(
                 [row.threshold_tokens], [mean], yerr=reach, fmt="D", ms=5, mfc="none", color=colour, capsize=4
             )

@@ -78,24 +78,30 @@ def usd_closed_form(fleet: FleetPlan) -> float:
     return sum(pool.usd_per_hour / max(1, pool.instances) * pool.instances_closed_form for pool in fleet.pools)
 
 
-def saving(fleet: FleetPlan, other: FleetPlan | None) -> float | None:
-    """Share of the other's cost; None where there is nothing to compare."""
+def saving(plan: Plan, fleet: FleetPlan, other: FleetPlan | None) -> float | None:
+    """Share of the other's cost; None where there is nothing to compare. What the plan itself says comes first."""
     if other is None or other is fleet or fleet.infeasible is not None:
         return None
+    told = [
+        each.share.mean for each in plan.savings if fleet is recommended(plan) and named(plan, each.against) is other
+    ]
+    if told:
+        return told[0]
     if simulated(fleet) and simulated(other):
-        mine, theirs = fleet.usd_per_hour, other.usd_per_hour
+        mine, theirs = usd_range(fleet).mean, usd_range(other).mean
     else:
         mine, theirs = usd_closed_form(fleet), usd_closed_form(other)
     return 1 - mine / theirs if theirs > 0 and math.isfinite(mine) else None
 
 
 def usd_range(fleet: FleetPlan) -> Interval:
-    """USD per year, with the interval of its GPUs at the fleet's mean price of a GPU; without where there is none."""
-    mean = fleet.usd_per_year
-    if fleet.gpu_range is None or fleet.gpus == 0:
-        return Interval(mean, mean, mean)
-    price = HOURS_PER_YEAR * fleet.usd_per_hour / fleet.gpus
-    return Interval(mean, price * fleet.gpu_range.low, price * fleet.gpu_range.high)
+    """USD per year that replications need, each sized alone; without width where none was simulated.
+
+    The fleet itself has what the neediest replication needs, so that its own cost may lie above this.
+    """
+    if fleet.usd_range is None:
+        return Interval(fleet.usd_per_year, fleet.usd_per_year, fleet.usd_per_year)
+    return Interval(*(HOURS_PER_YEAR * usd for usd in fleet.usd_range))
 
 
 def baselines(plan: Plan) -> list[FleetPlan]:

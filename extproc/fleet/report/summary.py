@@ -49,18 +49,19 @@ def cards(plan: Plan, chosen: FleetPlan) -> list[Card]:
 
 
 def _gpu_card(chosen: FleetPlan) -> Card:
-    found = chosen.gpu_range
-    if found is None:
-        return Card("GPUs", count(chosen.gpus), f"{tables.layout(chosen)}; by the closed form")
-    reach = "" if found.low == found.high else f"; 95 % interval {count(found.low)} to {count(found.high)}"
-    return Card("GPUs", count(chosen.gpus), tables.layout(chosen) + reach)
+    """The fleet has what the neediest replication needs; the interval is of what they need on average."""
+    what = tables.layout(chosen)
+    if not roles.simulated(chosen):
+        return Card("GPUs", count(chosen.gpus), f"{what}; by the closed form")
+    reach = _reach(chosen.gpu_range, count) if chosen.gpu_range else ""
+    need = f", mean need {reach} (95 % interval)" if reach else ""
+    return Card("GPUs", count(chosen.gpus), f"{what}; enough in every simulated run{need}")
 
 
 def _cost_card(chosen: FleetPlan) -> Card:
-    found = roles.usd_range(chosen)
-    reach = _reach(found, usd)
-    detail = f"{count(chosen.usd_per_hour)} $ per hour" + (f"; 95 % interval {reach}" if reach else "")
-    return Card("Cost per year", usd(found.mean), detail)
+    reach = _reach(roles.usd_range(chosen), usd)
+    detail = f"{count(chosen.usd_per_hour)} $ per hour" + (f"; mean need {reach} (95 % interval)" if reach else "")
+    return Card("Cost per year", usd(chosen.usd_per_year), detail)
 
 
 def _saving_card(plan: Plan, saving: Saving) -> Card:

@@ -7,7 +7,6 @@ from extproc.fleet.answers import (
     Baseline,
     Confirmed,
     FleetPlan,
-    Interval,
     Measured,
     Plan,
 )
@@ -73,7 +72,7 @@ def costs(plan: Plan) -> Table:
         Column("Threshold", "tokens"),
         Column("Pools", "instances × GPUs", numeric=False),
         Column("GPUs", "closed form"),
-        Column("GPUs", "simulated"),
+        Column("GPUs", "simulated (mean need)"),
         Column("USD/hour"),
         Column("USD/year", "of 8,760 hours"),
         Column("Saving vs B1", "vLLM's defaults"),
@@ -90,7 +89,7 @@ def _cost_cells(plan: Plan, fleet: FleetPlan) -> tuple[str, ...]:
     )
     if fleet.infeasible is not None:
         return (*head, f"cannot be built: {fleet.infeasible}", *[ABSENT] * 6)
-    savings = [roles.saving(fleet, roles.baseline(plan, kind)) for kind in (Baseline.B1, Baseline.B2)]
+    savings = [roles.saving(plan, fleet, roles.baseline(plan, kind)) for kind in (Baseline.B1, Baseline.B2)]
     return (
         *head, layout(fleet), count(fleet.gpus_closed_form), _simulated_gpus(fleet), usd_exact(fleet.usd_per_hour),
         usd(fleet.usd_per_year), *map(_saving, savings),
@@ -105,10 +104,12 @@ def _saving(share: float | None) -> str:
 
 
 def _simulated_gpus(fleet: FleetPlan) -> str:
+    """What is enough in every replication, and the interval of what they need on average."""
     if not roles.simulated(fleet):
         return ABSENT
-    found = fleet.gpu_range or Interval(fleet.gpus, fleet.gpus, fleet.gpus)
-    return spread(Interval(fleet.gpus, found.low, found.high), count)
+    found = fleet.gpu_range
+    reach = "" if found is None or found.low == found.high else f" ({count(found.low)} to {count(found.high)})"
+    return count(fleet.gpus) + reach
 
 
 def services(plan: Plan) -> Table:

@@ -120,6 +120,7 @@ def one_pool(name: str, kind: Baseline, gpus: int, closed_form: int, times: tupl
         threshold_tokens=None,
         pools=(pool,),
         gpu_range=Interval(gpus, gpus - 4, gpus + 6),
+        usd_range=Interval(GPU_USD * gpus, GPU_USD * (gpus - 4), GPU_USD * (gpus + 6)),
         confirmed=Confirmed(found, (found,), under=zero, over=zero),
     )
 
@@ -143,6 +144,7 @@ def two_pools(name: str, router: RouterKind, short: int, long: int, kind: Baseli
             pool_plan(Pool.LONG, long // 4, long // 4 - 1, 65_536, rate_per_s=107),
         ),
         gpu_range=Interval(short + long, short + long - 6, short + long + 8),
+        usd_range=Interval(*(GPU_USD * n for n in (short + long, short + long - 6, short + long + 8))),
         confirmed=Confirmed(
             fleet,
             pools,
@@ -164,7 +166,7 @@ def unconfirmed(fleet: FleetPlan) -> FleetPlan:
         )
         for pool in fleet.pools
     )
-    return replace(fleet, pools=pools, gpu_range=None, confirmed=None)
+    return replace(fleet, pools=pools, gpu_range=None, usd_range=None, confirmed=None)
 
 
 def sweep() -> tuple[SweepRow, ...]:
@@ -179,6 +181,8 @@ def sweep() -> tuple[SweepRow, ...]:
             saving_b2=1 - gpus / 288,
             saving_published=share * (1 - threshold / 65_536),
             confirmed_usd=about(gpus * GPU_USD * 1.02, 0.03) if threshold == 4096 else None,
+            confirmed_b1=about(0.3, 0.03) if threshold == 4096 else None,
+            confirmed_b2=about(0.1, 0.03) if threshold == 4096 else None,
         )
         for threshold, share, gpus in (
             (512, 0.289, 336), (1024, 0.404, 320), (2048, 0.78, 288), (3072, 0.869, 276), (4096, 0.898, 264),
@@ -209,7 +213,7 @@ def savings(gpus: int, against: tuple[tuple[str, int], ...]) -> tuple[Saving, ..
     """Of a fleet of so many GPUs."""
     year = 8760 * GPU_USD
     return tuple(
-        Saving(name, other, about(year * (other - gpus), 0.12), about(1 - gpus / other, 0.12))
+        Saving(name, other - gpus, about(year * (other - gpus), 0.12), about(1 - gpus / other, 0.12))
         for name, other in against
     )
 
@@ -226,7 +230,8 @@ def split_plan() -> Plan:
         unconfirmed(two_pools("Two pools, fixed ratio", RouterKind.FIXED, 220, 88)),
         replace(
             two_pools("Two pools, short on TP 2", RouterKind.ANYTIME, 0, 0, Baseline.SPLIT_HARDWARE),
-            pools=(), gpu_range=None, confirmed=None, infeasible="TP 2 leaves no room for the KV cache of 4,096 tokens",
+            pools=(), gpu_range=None, usd_range=None, confirmed=None,
+            infeasible="TP 2 leaves no room for the KV cache of 4,096 tokens",
         ),
     )  # fmt: skip
     against = (("B1 vLLM defaults", B1_GPUS), ("B2 one tuned pool", 288), ("B0 published assumption", 1432))
@@ -283,7 +288,8 @@ def infeasible_plan() -> Plan:
     plan = split_plan()
     reason = "131.4 GiB of weights do not fit two GPUs of 24 GiB"
     fleets = tuple(
-        replace(fleet, pools=(), gpu_range=None, confirmed=None, infeasible=reason) for fleet in plan.fleets[:5]
+        replace(fleet, pools=(), gpu_range=None, usd_range=None, confirmed=None, infeasible=reason)
+        for fleet in plan.fleets[:5]
     )
     return replace(
         plan,
@@ -302,7 +308,7 @@ def closed_form_plan() -> Plan:
     """Nothing was simulated."""
     plan = split_plan()
     fleets = tuple(unconfirmed(fleet) for fleet in plan.fleets)
-    rows = tuple(replace(row, confirmed_usd=None) for row in plan.sweep)
+    rows = tuple(replace(row, confirmed_usd=None, confirmed_b1=None, confirmed_b2=None) for row in plan.sweep)
     certain = tuple(
         replace(each, usd_per_year=about(each.usd_per_year.mean, 0), share=about(each.share.mean, 0))
         for each in plan.savings

@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -6,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from extproc.errors import ConfigurationError
-from extproc.fleet.answers import Plan, Verdict
+from extproc.fleet.answers import Interval, Measured, Plan, Verdict
 from extproc.fleet.report.page import page, write_report
 from extproc.fleet.report.shown import count, percent, usd
 from extproc.fleet.report.wording import VERDICTS
+from extproc.fleet.values import Series
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 LOADING = {"src", "srcset", "data", "poster"}
@@ -99,6 +101,7 @@ def test_savings_are_named_with_their_baseline_and_interval(saved: Plan, saved_t
     shown = read(saved_text).shown.replace("\u00a0", " ")
     for saving in saved.savings:
         assert f"Saves against {saving.against} {percent(saving.share.mean)}" in shown
+        assert f"{saving.gpus:,} GPUs fewer" in shown
         assert f"{percent(saving.share.low)} to {percent(saving.share.high)}" in shown
         assert f"{usd(saving.usd_per_year.low)} to {usd(saving.usd_per_year.high)}" in shown
 
@@ -178,3 +181,23 @@ def test_a_folder_that_is_not_there_is_named(saved: Plan, tmp_path: Path) -> Non
     """An operator's error."""
     with pytest.raises(ConfigurationError, match=r"no-folder.report\.html: No such file"):
         write_report(saved, tmp_path / "no-folder" / "report.html")
+
+
+def test_an_empty_long_pool_leaves_no_trace(saved: Plan) -> None:
+    """Two pools of which one has no instances and no requests: no command, no curve, no NaN."""
+    chosen = saved.fleets[4]
+    assert chosen.confirmed is not None
+    no = Interval(math.nan, math.nan, math.nan)
+    empty = Measured(
+        no, no, no, no, no, no, no, no, no, no, ttft_curve=([], []), tpot_curve=([], []), series=Series()
+    )  # fmt: skip
+    short, long = chosen.pools
+    fleet = replace(
+        chosen,
+        pools=(short, replace(long, instances=0, gpus=0, usd_per_hour=0.0, rate_per_s=0.0)),
+        confirmed=replace(chosen.confirmed, pools=(chosen.confirmed.pools[0], empty), over=no),
+    )
+    text = page(replace(saved, fleets=(*saved.fleets[:4], fleet, *saved.fleets[5:])))
+    assert not re.search(r"\b(nan|NaN)\b", text)
+    assert text.count("<pre>") == 1
+    assert "54 × A100-80GB TP 4 short</td>" in text

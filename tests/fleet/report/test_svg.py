@@ -1,5 +1,6 @@
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -76,7 +77,9 @@ def test_the_objective_is_marked_in_both_distributions(saved: Plan) -> None:
     """A dot where the promised share meets the promised time."""
     drawing = curves.times(curves.lines(saved), saved.ask.slo)
     assert drawing is not None
-    dots = [line.get_xydata() for axes in drawing.axes for line in axes.get_lines() if line.get_marker() == "o"]
+    dots = [
+        np.asarray(line.get_xydata()) for axes in drawing.axes for line in axes.get_lines() if line.get_marker() == "o"
+    ]
     assert [tuple(dot[0]) for dot in dots] == [pytest.approx((2.0, 2.0)), pytest.approx((0.08, 2.0))]
 
 

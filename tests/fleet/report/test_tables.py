@@ -23,7 +23,7 @@ def test_costs_name_pools_and_savings(saved: Plan) -> None:
     found = tables.costs(saved)
     assert column(found, "Pools")[4] == "54 × A100-80GB TP 4 short + 13 × A100-80GB TP 4 long"
     assert column(found, "GPUs", "closed form")[4] == "256"
-    assert column(found, "GPUs", "simulated")[4] == "268 (262 to 276)"
+    assert column(found, "GPUs", "simulated (mean need)")[4] == "268 (262 to 276)"
     assert column(found, "Saving vs B1")[4] == "23.9 %"
     assert column(found, "Saving vs B2")[4] == "6.9 %"
     assert column(found, "Saving vs B1")[0] == "costs 4.1 ×"
