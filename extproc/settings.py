@@ -81,8 +81,8 @@ class Settings(BaseModel):
     """Answers per model (with `ema`, per model and category) until which decisions count as cold: `anytime` takes wider
     margins, `ema` sends what is not certainly short long."""
     observe_share: Share = 0.02
-    """Share of answers that is read for usage once that is learned, where the decision was certain; ten times as many
-    of those that an estimate decided."""
+    """Share of answers that is read for usage once that is learned; ten times as many where the decision is in doubt,
+    by one in a thousand or more."""
     max_observed: PositiveInt = 256
     """Answers read at the same time; each holds a gRPC stream while the model writes."""
     streams_carry_usage: bool = False

@@ -39,8 +39,8 @@ class Plan:
         return max(50, min(self.max_requests_per_run, self.bytes_per_run // body_bytes))
 
 
-FULL = Plan(rounds=5, bytes_per_run=300 * KIB * KIB, max_requests_per_run=3000, warm_up_requests=400)
-QUICK = Plan(rounds=3, bytes_per_run=40 * KIB * KIB, max_requests_per_run=400, warm_up_requests=150)
+FULL = Plan(rounds=5, bytes_per_run=300 * KIB * KIB, max_requests_per_run=3000, warm_up_requests=600)
+QUICK = Plan(rounds=3, bytes_per_run=40 * KIB * KIB, max_requests_per_run=400, warm_up_requests=600)
 
 
 @dataclass(frozen=True, slots=True)

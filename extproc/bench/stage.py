@@ -19,8 +19,9 @@ from extproc.envoyconfig.bootstrap import bootstrap_yaml
 from extproc.envoyconfig.options import Address, EnvoyOptions
 
 _TYPES = "type.googleapis.com/envoy.extensions"
-LEARNING_SAMPLES = 100
-"""Answers of each size that are all read, within the warm-up; afterwards the service's own share."""
+LEARNING_SAMPLES = 300
+"""Answers of each size that are all read, within the warm-up, enough to end the doubt about a new model; afterwards
+the service's own share."""
 SIZE_HEADER = "x-bench-bytes"
 """Tells the upstream which usage to answer with."""
 

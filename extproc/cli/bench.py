@@ -10,6 +10,7 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer requests: sooner done, rougher figures.")] = False,  # noqa: FBT002
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON on standard output.")] = False,  # noqa: FBT002
     envoy: Annotated[Path | None, typer.Option(help="Envoy binary; found by itself otherwise.", metavar="PATH")] = None,
+    stages: Annotated[bool, typer.Option("--stages", help="Only each stage's cost, in-process.")] = False,  # noqa: FBT002
 ) -> None:
     """Measure Envoy alone, Envoy with the cheapest Python processor, and Envoy with dualpool, side by side.
 
@@ -23,8 +24,21 @@ def bench(
     """
     from extproc.demo.signals import interruptible
 
+    if stages:
+        raise typer.Exit(_stages(as_json=as_json))
     with interruptible():
         raise typer.Exit(_bench(quick=quick, as_json=as_json, envoy=envoy))
+
+
+def _stages(*, as_json: bool) -> int:
+    import json
+    import time
+
+    from extproc.bench.effort import efforts_us, table
+
+    found = efforts_us(time.perf_counter_ns)
+    typer.echo(json.dumps(found) if as_json else table(found))
+    return 0
 
 
 def _bench(*, quick: bool, as_json: bool, envoy: Path | None) -> int:

@@ -67,6 +67,8 @@ class Lesson(NamedTuple):
     bookmark: Bookmark | None
     counted: Counted | None
     """What a local tokenizer counted, if it was asked."""
+    weight: float
+    """How many requests like it this one stands for."""
 
 
 class ModelStanding(NamedTuple):
@@ -130,9 +132,10 @@ class AnytimeEstimator:
         calibrated = served.model.telling >= self._rules.warm_up_samples
         return _estimate(served.margins[stage], stage, judgement, log_room, calibrated, not facts.mixed)
 
-    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool, weight: float = 1.0) -> object:
         """Features of the sample and of all text, and what memory needs."""
-        note, memory = _note(request), self._memory
+        note, memory, served = _note(request), self._memory, self._served(request.facts.model)
+        served.inquire()
         recall = note.recall if note.started_from_memory else None
         return Lesson(
             request.sample().shares,
@@ -140,9 +143,10 @@ class AnytimeEstimator:
             request.category(),
             math.log(max(1, room_tokens)),
             estimated,
-            None if recall is None else _continued(self._served(request.facts.model), recall),
+            None if recall is None else _continued(served, recall),
             None if memory is None else memory.bookmark(request),
             note.counted,
+            weight,
         )
 
     def learn(self, facts: RequestFacts, lesson: object, usage: Usage) -> bool:
@@ -163,9 +167,9 @@ class AnytimeEstimator:
         return facts.teaches
 
     def learning(self, request: Request) -> bool:
-        """While the model is new or has changed; later for the sake of memory, where a conversation will go on."""
+        """While the model is new or may have changed; later for memory's sake, where a conversation will go on."""
         served = self._served(request.facts.model)
-        if served.model.samples < max(self._rules.learning_samples, served.wanted):
+        if served.inquiries or served.model.samples < max(self._rules.learning_samples, served.wanted):
             return True
         return self._memory is not None and request.note is not None and worth_observing(request, _note(request).recall)
 
@@ -210,11 +214,12 @@ class AnytimeEstimator:
         """What memory has of a request, unless it is too little to start from."""
         assert self._memory is not None
         recall = self._memory.recall(request)
-        request.note = note = _Note(recall)
-        if recall is None or recall.rest.text_bytes > _MOSTLY_NEW * request.facts.text_bytes:
+        if recall is None:
+            request.note = _NOTHING
             return None
-        note.started_from_memory = True
-        return recall
+        starts = recall.rest.text_bytes <= _MOSTLY_NEW * request.facts.text_bytes
+        request.note = _Note(recall, starts)
+        return recall if starts else None
 
     def _remember(self, bookmark: Bookmark | None, usage: Usage, whole: Judgement) -> None:
         """Take a count into memory, unless the estimate says that it is hardly this prompt's."""
@@ -226,10 +231,9 @@ class AnytimeEstimator:
         """The local tokenizer's count, which is kept for the lesson."""
         if self._counter is None or request.prompt is None:
             return None
-        note = _note(request)
-        note.counted = counted(self._counter, request.prompt)
-        request.note = note
-        return note.counted
+        count = counted(self._counter, request.prompt)
+        request.note = _note(request)._replace(counted=count)
+        return count
 
     def _served(self, model: str) -> Served:
         return self._by_model.get(model) or self._by_model[ALL_MODELS]
@@ -254,8 +258,7 @@ class AnytimeEstimator:
         return Served(self._rules.promise, exact=self._counter is not None)
 
 
-@dataclass(slots=True)
-class _Note:
+class _Note(NamedTuple):
     """What was found out about a request, kept with it while it is decided."""
 
     recall: Recall | None = None
@@ -263,8 +266,11 @@ class _Note:
     counted: Counted | None = None
 
 
+_NOTHING = _Note()
+
+
 def _note(request: Request) -> _Note:
-    return request.note if isinstance(request.note, _Note) else _Note()
+    return request.note if isinstance(request.note, _Note) else _NOTHING
 
 
 def _teach(served: Served, facts: RequestFacts, lesson: Lesson, whole: Judgement, prompt_tokens: int) -> bool:
@@ -272,7 +278,7 @@ def _teach(served: Served, facts: RequestFacts, lesson: Lesson, whole: Judgement
 
     Where memory decided, the other stages had no say: well-known conversations would flatter them.
     """
-    truth = Truth(math.log(prompt_tokens), lesson.log_room, lesson.estimated)
+    truth = Truth(math.log(prompt_tokens), lesson.log_room, lesson.estimated, lesson.weight)
     if lesson.remembered is not None:
         served.observe(Stage.MEMORY, lesson.remembered, truth)
         truth = truth._replace(calibrates=False)
@@ -294,7 +300,7 @@ def _teach_of_text(served: Served, facts: RequestFacts, lesson: Lesson, whole: J
     served.observe(Stage.SAMPLE, sampled, truth)
     if facts.text_bytes > SAMPLE_CHARS:
         served.compare(sampled, whole)
-    return served.watch(served.observe(Stage.TEXT, whole, truth))
+    return served.watch(served.observe(Stage.TEXT, whole, truth), by_chance=lesson.weight > 1.0)
 
 
 def _estimate(  # noqa: PLR0917 - one call

@@ -47,13 +47,14 @@ class Estimator(Protocol):
         """
         ...
 
-    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool, weight: float = 1.0) -> object:
         """What must be kept until the answer comes, to learn from it: numbers, never text.
 
         Args:
             request: one whose answer is observed.
             room_tokens: what the threshold leaves for the prompt.
             estimated: whether an estimate decided, rather than bounds.
+            weight: how many requests like it this one stands for.
         """
         ...
 
@@ -150,7 +151,7 @@ class EmaEstimator:
         lower = ratio.conservative(self._rules.margin_deviations)
         return self._estimate(facts, facts.text_bytes / ratio.bytes_per_token, facts.text_bytes / lower, ratio.samples)
 
-    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:  # noqa: ARG002 - the category is all it needs
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool, weight: float = 1.0) -> object:  # noqa: ARG002 - the category is all it needs
         """The category."""
         return request.category()
 
@@ -245,7 +246,7 @@ class FixedRatioEstimator:
         tokens = math.ceil(request.facts.text_bytes / self._bytes_per_token)
         return Estimate(mean_tokens=tokens, conservative_tokens=tokens, calibrated=True)
 
-    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:  # noqa: ARG002 - it learns nothing
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool, weight: float = 1.0) -> object:  # noqa: ARG002 - it learns nothing
         """Nothing."""
         return None
 

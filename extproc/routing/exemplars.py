@@ -60,19 +60,20 @@ class Exemplars:
         """Variance of that."""
         self.stamps = np.zeros(CAPACITY, np.int64)
         """When each was last taught, by the count of answers."""
+        self.used = 1
+        """Places looked through: they are taken in order, and none is given back."""
         self._clock = 0
         self._halves = (self.places**2).sum(axis=1) / 2
         self._errors: list[float] = [0.0] * CAPACITY
 
     def correct(self, shares: Array) -> Correction:
         """By the nearest exemplar."""
-        place = np.sqrt(shares).astype(np.float32)
-        nearest, squared = self._nearest(place)
-        weight = math.exp(squared * _FADING) * min(_MEMORY / 2, float(self.samples[nearest]))
+        nearest, squared = self._nearest(np.sqrt(shares, dtype=np.float32))
+        weight = math.exp(squared * _FADING) * min(_MEMORY / 2, self.samples.item(nearest))
         error, total = self._errors[nearest], weight + _DOUBTERS
         log_error = weight * error / total
-        scatter = float(self.scatters[nearest]) + (error - log_error) ** 2
-        variance = (weight * scatter + _DOUBTERS * _GENERAL**2) / total
+        scatter = self.scatters.item(nearest) + (error - log_error) ** 2
+        variance = (weight * scatter + _UNKNOWN) / total
         return Correction(log_error, variance, weight, nearest, squared)
 
     def learn(self, shares: Array, row: Array, log_ratio: float, correction: Correction) -> None:
@@ -85,7 +86,7 @@ class Exemplars:
             self.scatters[at] += (distance**2 - self.scatters[at]) / self.samples[at]
             self._stamp(at)
         else:
-            self._put(np.sqrt(shares).astype(np.float32), row, (1.0, log_ratio, _GENERAL**2 / 4))
+            self._put(np.sqrt(shares, dtype=np.float32), row, (1.0, log_ratio, _GENERAL**2 / 4))
 
     def absorb(self, place: Place, row: Array, learned: tuple[float, float, float]) -> None:
         """Take over an exemplar of another table: its samples, mean and variance, weighed with those of one near it."""
@@ -107,8 +108,10 @@ class Exemplars:
         return used[np.argsort(self.stamps[used], kind="stable")]
 
     def relate(self, linear_log_ratios: Array) -> None:
-        """Errors anew, against what the linear fit now makes of each exemplar."""
-        self._errors = np.where(self.samples > 0, self.log_ratios - linear_log_ratios, 0.0).tolist()
+        """Errors anew, against what the linear fit now makes of each exemplar, of the first `used` at least."""
+        first = len(linear_log_ratios)
+        errors = np.where(self.samples[:first] > 0, self.log_ratios[:first] - linear_log_ratios, 0.0)
+        self._errors[:first] = errors.tolist()
 
     def discount(self, samples: float) -> None:
         """Let none count more than so many answers, nor be surer than of text like none seen: the world has changed."""
@@ -117,12 +120,13 @@ class Exemplars:
 
     def _nearest(self, place: Place) -> tuple[int, float]:
         """Which exemplar is nearest, and its squared distance: |c|²/2 − c·p is least where |c − p|² is."""
-        halves = self._halves - self.places @ place
+        halves = self._halves[: self.used] - self.places[: self.used].dot(place)
         nearest = int(halves.argmin())
-        return nearest, max(0.0, 2.0 * float(halves[nearest]) + float(place @ place))
+        return nearest, max(0.0, 2.0 * halves.item(nearest) + place.dot(place).item())
 
     def _put(self, place: Place, row: Array, learned: tuple[float, float, float]) -> None:
         at = int(self.stamps.argmin())
+        self.used = max(self.used, at + 1)
         self.places[at], self.rows[at] = place, row
         self.samples[at], self.log_ratios[at], self.scatters[at] = learned
         self._halves[at] = place @ place / 2
@@ -134,3 +138,4 @@ class Exemplars:
 
 
 _FADING = -1.0 / (2 * _NEAR**2)
+_UNKNOWN = _DOUBTERS * _GENERAL**2

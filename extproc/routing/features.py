@@ -6,7 +6,7 @@ there are, and how many words, numbers and runs of marks begin. Both are sums ov
 histogram of pairs of classes holds all of it, in one pass of compiled code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -81,26 +81,37 @@ def _begins(kind: str, before: str, after: str) -> bool:
     }[kind]
 
 
-def _table() -> bytes:
+def _kinds() -> tuple[tuple[str, ...], ...]:
+    """Classes before a byte, put together where no transition tells them apart."""
+    told_apart = (("lower",), ("upper",), ("digit",), ("newline",), _BLANKS, _MARKS)
+    return (*told_apart, tuple(name for name in _NAMES if not any(name in kind for kind in told_apart)))
+
+
+_KINDS = _kinds()
+
+
+def _table(number: Callable[[str], int]) -> bytes:
     """For `bytes.translate`: each byte becomes the number of its class."""
     table = bytearray(256)
-    for number, (_, members) in enumerate(CLASSES):
+    for name, members in CLASSES:
         for byte in members:
-            table[byte] = number
+            table[byte] = number(name)
     return bytes(table)
 
 
-def _from_pairs() -> npt.NDArray[np.float32]:
+def _from_pairs() -> Array:
     """Turns the histogram of pairs into features: the class of a pair's second byte, and the transitions."""
     rows = [
-        [float(after == name) for name in _NAMES] + [float(_begins(kind, before, after)) for kind in TRANSITIONS]
-        for before, after in product(_NAMES, repeat=2)
+        [float(after == name) for name in _NAMES] + [float(_begins(to, before[0], after)) for to in TRANSITIONS]
+        for before, after in product(_KINDS, _NAMES)
     ]
-    return np.ascontiguousarray(np.array(rows, np.float32).T)
+    return np.ascontiguousarray(np.array(rows).T)
 
 
-_TABLE = _table()
-_FACTOR, _PAIRS = np.uint16(len(CLASSES)), len(CLASSES) ** 2
+_PAIRS = len(_KINDS) * len(_NAMES)
+"""The kind before and the class of a byte, as one number: 196 of them, so that it is a byte too."""
+_BEFORE = _table(lambda name: len(_NAMES) * next(at for at, kind in enumerate(_KINDS) if name in kind))
+_AFTER = _table(_NAMES.index)
 _FROM_PAIRS = _from_pairs()
 _LINE_ENDS = b"\r\n", b"\n"
 """Vocabularies have both bytes together as one token."""
@@ -151,8 +162,8 @@ def _strips(text: Any, chars: int, strips: int) -> Any:
 
 def _shares(text: bytes) -> Array:
     """Features of bytes, each divided by their number."""
-    classes = np.frombuffer((_BREAK + text).replace(*_LINE_ENDS).translate(_TABLE), np.uint8)
-    codes = classes[:-1] * _FACTOR
-    codes += classes[1:]
-    pairs = np.bincount(codes, minlength=_PAIRS).astype(np.float32)
-    return (_FROM_PAIRS @ pairs).astype(np.float64) / max(1, len(text))
+    shown = (_BREAK + text).replace(*_LINE_ENDS)
+    before, after = np.frombuffer(shown.translate(_BEFORE), np.uint8), np.frombuffer(shown.translate(_AFTER), np.uint8)
+    shares: Array = _FROM_PAIRS.dot(np.bincount(before[:-1] + after[1:], None, _PAIRS))
+    shares /= len(text) or 1
+    return shares

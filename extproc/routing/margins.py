@@ -23,8 +23,9 @@ requests have been seen, the risk of a single one bounds the margin.
 """
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
+from operator import neg
 
 import numpy as np
 import numpy.typing as npt
@@ -89,13 +90,17 @@ class Margin:
         self.positions[bisect_right(_EDGES, position)] += 1.0
         return position >= self.short_at or position <= self.long_at
 
-    def observe(self, error: float, distance: float) -> None:
-        """Count an error and how far the room lay from the truth, in deviations that were stated for the estimate."""
+    def observe(self, error: float, distance: float, weight: float = 1.0) -> None:
+        """Count an error and how far the room lay from the truth, in deviations that were stated for the estimate.
+
+        Rooms near the truth are observed more often than others, so each counts for as many as it stands for. Errors
+        are alike wherever the room lies, so each counts once.
+        """
         self.errors *= _ERROR_MEMORY
         self.errors += (1.0 - _ERROR_MEMORY) * PRIOR_ERRORS
         self.errors[bisect_right(_EDGES, error)] += 1.0
         self.distances *= _ERROR_MEMORY
-        self.distances[bisect_right(_EDGES, distance)] += 1.0
+        self.distances[bisect_right(_EDGES, distance)] += weight
 
     def refresh(self) -> None:
         """Tails anew, and the past of the positions discounted."""
@@ -108,11 +113,11 @@ class Margin:
 
     def above(self, risk: float) -> float:
         """The least position at which a prompt is longer than its room with at most this probability."""
-        return next((at for at, tail in zip(_MIDDLES, self._tails, strict=True) if tail <= risk), NEVER)
+        return _OR_NEVER[bisect_left(self._tails, -risk, key=neg)]
 
     def below(self, risk: float) -> float:
         """The greatest position at which a prompt fits with at most this probability."""
-        return max((at for at, tail in zip(_MIDDLES, self._tails, strict=True) if 1.0 - tail <= risk), default=-NEVER)
+        return _NEVER_OR[bisect_right(self._tails, risk, key=_fits)]
 
     def within(self, share: float, of_requests: float) -> float:
         """The least position from which on requests may go short for the under-routed ones to be within a share."""
@@ -127,15 +132,9 @@ class Margin:
 
         A prompt at distance D < 0 goes short at a margin m if its error is at least m − D.
         """
-        observed, close = self.distances.sum(), np.flatnonzero(self.distances[: _ZERO + 1])
-        if not len(close):
-            return 0.0
-        counts, beyond = self.distances[close], np.array(_MIDDLES)[close]
-        for margin in _EDGES[_ZERO:]:
-            at_least = [self._tails[bisect_right(_EDGES, margin - distance)] for distance in beyond.tolist()]
-            if counts @ at_least <= share * observed:
-                return margin
-        return NEVER
+        under = np.array(self._tails)[_BEYOND] @ self.distances[: _ZERO + 1]
+        kept: npt.NDArray[np.intp] = np.flatnonzero(under <= share * self.distances.sum())
+        return _EDGES[_ZERO + kept[0]] if len(kept) else NEVER
 
     def forget(self) -> None:
         """Start from the prior again: errors of the past say nothing of those to come."""
@@ -151,5 +150,13 @@ def _tails(errors: Array) -> list[float]:
     return tails
 
 
+def _fits(tail: float) -> float:
+    return 1.0 - tail
+
+
+_OR_NEVER = [*_MIDDLES, NEVER]
+_NEVER_OR = [-NEVER, *_MIDDLES]
 _ZERO = _EDGES.index(0.0)
 """The edge at which a room is as long as the prompt; the bin of the same number lies below it."""
+_BEYOND = np.searchsorted(_EDGES, np.subtract.outer(_EDGES[_ZERO:], _MIDDLES[: _ZERO + 1]), side="right")
+"""For each margin and each distance below 0 the bin of the least error that sends such a prompt short."""

@@ -111,7 +111,7 @@ class ConversationMemory:
         hashed.
         """
         prompt = request.prompt
-        if prompt is None or not self._seen or len(prompt.messages) > MESSAGES_MAX:
+        if prompt is None or not self._seen or not 1 < len(prompt.messages) <= MESSAGES_MAX:
             return None
         starts = reply_starts(prompt.messages)
         sightings = self._sightings(request.facts.model, prompt, starts) if starts else ()
@@ -186,8 +186,10 @@ def worth_observing(request: Request, recall: Recall | None, uncovered_share: fl
         recall: what memory said of it.
         uncovered_share: of the prompt's bytes, from which on reading is worth it; 0 reads every turn.
     """
-    prompt = _lasting_prompt(request)
-    if prompt is None:
+    prompt = request.prompt
+    if prompt is None or (len(prompt.messages) == 1 and not prompt.tool_count):
+        return False
+    if _lasting_prompt(request) is None:
         return False
     if recall is not None:
         return recall.rest.text_bytes > uncovered_share * prompt.text_bytes

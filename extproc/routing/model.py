@@ -39,8 +39,7 @@ class PromptModel:
 
     def judge(self, shares: Array, sizes: Sizes) -> Judgement:
         """The estimate of a prompt by features of it, whole or sampled."""
-        correction = self.exemplars.correct(shares)
-        return self._judge(shares, sizes, correction)
+        return self._judge(shares, sizes, self.exemplars.correct(shares))
 
     def judge_rest(self, shares: Array, sizes: Sizes) -> Judgement:
         """The estimate of a piece of a prompt, of which the template's beginning is elsewhere."""
@@ -72,7 +71,8 @@ class PromptModel:
 
     def relate(self) -> None:
         """Bring the exemplars' errors up to date with the linear fit."""
-        self.exemplars.relate(self.linear.log_ratio(self.exemplars.rows))
+        exemplars = self.exemplars
+        exemplars.relate(self.linear.log_ratio(exemplars.rows[: exemplars.used]))
 
     def _judge(self, shares: Array, sizes: Sizes, correction: Correction) -> Judgement:
         log_tokens = math.log(self.linear.tokens(shares, sizes)) + correction.log_error

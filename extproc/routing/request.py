@@ -46,6 +46,8 @@ _RICH_TEXT = frozenset({Category.PROSE, Category.CODE, Category.JSON, Category.C
 """Text with about as many bytes per token as tool schemas or more, so it may be estimated with them."""
 _RIVALS = 64
 """Texts of a list whose kinds are compared, at 5 µs each; longer lists of long texts count as mixed."""
+_SAMPLED = (ChatBody, CompletionBody)
+"""Bodies that may ask for several sequences."""
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 
 
@@ -149,7 +151,7 @@ def _facts(api: _Api, parsed: Body, prompt: Prompt) -> RequestFacts:
         message_count=prompt.message_count,
         tool_count=prompt.tool_count,
         prompt_count=prompt.prompt_count,
-        n=_sequences(parsed.n) if isinstance(parsed, ChatBody | CompletionBody) else 1,
+        n=_sequences(parsed.n) if isinstance(parsed, _SAMPLED) else 1,
         output_tokens=api.output(parsed),
         prompt_cap_tokens=None if cap is None else _prompt_cap(cap),
         cut=cut,
@@ -199,7 +201,7 @@ def _count(value: Number) -> int | None:
 
 
 def _sequences(value: Number) -> int:
-    return max(1, _count(value) or 1)
+    return 1 if value is None else max(1, _count(value) or 1)
 
 
 def _chat_output(body: ChatBody) -> int | None:

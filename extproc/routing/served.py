@@ -33,6 +33,11 @@ _FRAME_BYTES = 30
 """What a message or a tool counts for beside its text: five to eight tokens."""
 _RELEARN = 300
 """Answers that are all wanted after an alarm."""
+_ODD = 2.0
+"""Stated deviations from which on an error may be the first of many."""
+_INQUIRIES = 10
+"""Requests whose answers are all wanted after such an error. Bounded by requests rather than by answers, of which there
+are none for as long as models write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class Truth(NamedTuple):
     log_room: float
     calibrates: bool
     """Whether an estimate decided: errors on other requests say nothing of those that estimates decide."""
+    weight: float = 1.0
+    """How many requests like it it stands for."""
 
 
 class Served:
@@ -81,6 +88,8 @@ class Served:
         """When it was last taught, by the answers its owner has taken in."""
         self.wanted = 0
         """The number of answers until which each of them is wanted."""
+        self.inquiries = 0
+        """Requests still to come whose answers are wanted, since an error was odd."""
         self._promise = promise
         self._not_last = set(Stage) - {Stage.EXACT} if exact else {Stage.SIZE, Stage.SAMPLE}
         self._shares = _SHARES_WITH_EXACT if exact else _SHARES
@@ -102,7 +111,7 @@ class Served:
         """Hold the truth against what a stage makes of a prompt: the error in stated deviations."""
         error = judgement.position(truth.log_tokens)
         if truth.calibrates and not self.model.doubt:
-            self.margins[stage].observe(error, judgement.position(truth.log_room) - error)
+            self.margins[stage].observe(error, judgement.position(truth.log_room) - error, truth.weight)
         return error
 
     def compare(self, sampled: Judgement, whole: Judgement) -> None:
@@ -110,9 +119,23 @@ class Served:
         distance = min(_SCATTER_MAX, (sampled.log_tokens - whole.log_tokens) ** 2)
         self.sampling_variance += _NOTICED * (distance - self.sampling_variance)
 
-    def watch(self, error: float) -> bool:
-        """Widen and relearn where errors are no longer what was stated. Not while in doubt: then they say little."""
-        if self.model.doubt or not self.vigil.observe(error):
+    def inquire(self) -> None:
+        """Count a request whose answer will be read."""
+        self.inquiries = max(0, self.inquiries - 1)
+
+    def watch(self, error: float, *, by_chance: bool = True) -> bool:
+        """Widen and relearn where errors are no longer what was stated. Not while in doubt: then they say little.
+
+        Args:
+            error: in stated deviations.
+            by_chance: whether the answer was one of a sample, rather than wanted like all others: odd ones among those
+                ask for no more, so that inquiries come to an end where odd errors are usual.
+        """
+        if self.model.doubt:
+            return False
+        if by_chance and abs(error) > _ODD:
+            self.inquiries = _INQUIRIES
+        if not self.vigil.observe(error):
             return False
         self.model.distrust()
         self.wanted = self.model.samples + _RELEARN

@@ -664,9 +664,9 @@ def test_the_published_ratios_are_learned_beside_it() -> None:
 
 def test_answers_are_wanted_until_enough_were_seen() -> None:
     """So many for each model."""
-    estimator, request = taught(AnytimeEstimator(RULES), LEARNING - 1), chat("plain words " * 100)
+    estimator, request = taught(AnytimeEstimator(RULES), LEARNING - 1), chat(words(Random(2), 1000))
     assert estimator.learning(request)
-    answered(estimator, request, 330)
+    answered(estimator, request, truth(request))
     assert not estimator.learning(request)
 
 
@@ -675,12 +675,35 @@ def test_answers_are_wanted_again_after_an_alarm() -> None:
     estimator, rng = anytime(), Random(10)
     request = chat(words(rng, 1000))
     while not estimator.standing()[0].alarms:
-        assert not estimator.learning(request)
         answered(estimator, chat(words(rng, 1000)), 2 * truth(request))
     for _ in range(299):
         assert estimator.learning(request)
         answered(estimator, chat(words(rng, 1000)), 2 * truth(request))
     assert not estimator.learning(request)
+
+
+def test_the_next_ten_answers_are_wanted_after_an_odd_one() -> None:
+    """If it was one of a sample. Counted by requests that will be read, whenever their answers come."""
+    estimator, rng = anytime(), Random(10)
+    request = chat(words(rng, 1000))
+    for weight, factor in ((50.0, 1), (1.0, 2), (50.0, 2)):
+        assert not estimator.learning(request)
+        lesson = estimator.lesson(request, 8192, estimated=True, weight=weight)
+        estimator.learn(request.facts, lesson, Usage(factor * truth(request)))
+    for _ in range(10):
+        assert estimator.learning(request)
+        estimator.lesson(request, 8192, estimated=True)
+    assert not estimator.learning(request)
+    assert not estimator.standing()[0].alarms
+
+
+def test_a_request_that_stands_for_many_counts_for_as_many_rooms() -> None:
+    """Rooms near the truth are observed more often than others, which must not make them look more frequent."""
+    estimator, request = anytime(), chat(words(Random(10), 1000))
+    distances = estimator._served("m").margins[Stage.TEXT].distances
+    before = distances.sum()
+    estimator.learn(request.facts, estimator.lesson(request, 8192, estimated=True, weight=50.0), Usage(truth(request)))
+    assert distances.sum() == pytest.approx(before + 50.0, abs=0.1)
 
 
 def test_conversations_are_wanted_for_the_sake_of_memory() -> None:

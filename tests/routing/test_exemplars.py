@@ -203,7 +203,7 @@ def test_the_table_is_bounded_and_the_oldest_gives_way() -> None:
     for shares in kinds:
         teach(table, shares, 0.1)
         teach(table, kinds[0], 0.1)
-        assert in_use(table) <= CAPACITY
+        assert in_use(table) == table.used <= CAPACITY
     assert in_use(table) == CAPACITY
     known = [table.correct(shares).squared_distance < SAME**2 for shares in kinds]
     assert known == [True] + [False] * (700 - CAPACITY) + [True] * (CAPACITY - 1)

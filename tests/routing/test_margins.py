@@ -345,6 +345,16 @@ def test_the_histogram_of_errors_is_bounded_and_keeps_its_prior() -> None:
     assert margin.errors[elsewhere] == pytest.approx(PRIOR_ERRORS[elsewhere])
 
 
+def test_a_room_counts_for_as_many_as_it_stands_for_and_an_error_once() -> None:
+    """Ten of weight 1 or one of weight 10 make the same of rooms; of errors, one is one."""
+    one, ten = Margin(), Margin()
+    one.observe(0.5, -2.0, 10.0)
+    for _ in range(10):
+        ten.observe(0.5, -2.0)
+    assert one.distances == pytest.approx(ten.distances, rel=0.01)
+    assert one.errors.sum() == pytest.approx(PRIOR_ERRORS.sum() + 1.0, rel=0.001)
+
+
 def test_rooms_of_the_past_fade() -> None:
     """When traffic no longer comes near the threshold, the margin narrows again; counts of rooms are bounded."""
     rng = np.random.default_rng(8)

@@ -85,9 +85,9 @@ class Scripted(FixedRatioEstimator):
         self.rooms.append(room_tokens)
         return self._estimate
 
-    def lesson(self, request: Request, room_tokens: int, *, estimated: bool) -> object:
+    def lesson(self, request: Request, room_tokens: int, *, estimated: bool, weight: float = 1.0) -> object:
         """Something to know again."""
-        return ("lesson", request.facts.text_bytes, room_tokens, estimated)
+        return ("lesson", request.facts.text_bytes, room_tokens, estimated, weight)
 
     def learn(self, facts: RequestFacts, lesson: object, usage: Usage) -> bool:
         """Take everything in."""
@@ -262,10 +262,19 @@ def test_what_is_certain_is_observed_by_its_share(draw: float, *, observe: bool)
 
 
 @pytest.mark.parametrize(("draw", "observe"), [(0.0, True), (0.499, True), (0.5, False), (0.999, False)])
-def test_what_is_not_certain_is_observed_ten_times_as_often(draw: float, *, observe: bool) -> None:
-    """It alone can be wrong, so it alone tells how often that happens; cold or learned."""
+@pytest.mark.parametrize("doubt", [None, 0.001, 0.4])
+def test_what_is_in_doubt_is_observed_ten_times_as_often(draw: float, doubt: float | None, *, observe: bool) -> None:
+    """It tells how often decisions are wrong; cold or learned, and where an estimator states no doubt."""
     assert router(share=0.05).route(asked(LONG), draw=draw).observe is observe
-    assert router(share=0.05, estimator=Scripted()).route(asked(LONG), draw=draw).observe is observe
+    assert router(share=0.05, estimator=Scripted(doubt=doubt)).route(asked(LONG), draw=draw).observe is observe
+
+
+@pytest.mark.parametrize(("draw", "observe"), [(0.0, True), (0.049, True), (0.05, False), (0.999, False)])
+def test_what_is_hardly_in_doubt_is_observed_like_what_is_certain(draw: float, *, observe: bool) -> None:
+    """Below one in a thousand, however it was told; one request then stands for twenty."""
+    decision = router(share=0.05, estimator=Scripted(doubt=0.00099)).route(asked(LONG), draw=draw)
+    assert decision.observe is observe
+    assert decision.weight == (20.0 if observe else 1.0)
 
 
 @pytest.mark.parametrize(
@@ -427,10 +436,13 @@ def test_a_correction_holds_the_estimate_that_was_made() -> None:
 
 @pytest.mark.parametrize(("facts", "estimated"), [(TEXT, False), (LONG, True)])
 def test_the_estimator_is_taught_what_it_asked_to_keep(facts: RequestFacts, *, estimated: bool) -> None:
-    """Its own lesson, with the facts and the usage, once; it was told the room and whether its estimate decided."""
-    estimator = Scripted()
-    completed(router(estimator=estimator), facts, Usage(800, 3))
-    assert estimator.taught == [(facts, ("lesson", facts.text_bytes, 8092, estimated), Usage(800, 3))]
+    """Its own lesson, with the facts and the usage, once.
+
+    It was told the room, whether its estimate decided, and how many requests this one stands for.
+    """
+    estimator, weight = Scripted(), 2.0 if estimated else 20.0
+    completed(router(estimator=estimator, share=0.05), facts, Usage(800, 3))
+    assert estimator.taught == [(facts, ("lesson", facts.text_bytes, 8092, estimated, weight), Usage(800, 3))]
 
 
 @pytest.mark.parametrize("facts", [TEXT, LONG, UNDECLARED])

@@ -210,6 +210,28 @@ def test_an_alarm_widens_and_relearns() -> None:
     assert served.vigil.alarms == 1
 
 
+@pytest.mark.parametrize(("error", "wanted"), [(2.1, 10), (-2.1, 10), (1.9, 0), (-1.9, 0)])
+def test_an_odd_error_asks_for_the_next_answers(error: float, wanted: int) -> None:
+    """Ten, to either side; another one begins anew, and they are counted down to none."""
+    served = learned()
+    for _ in range(2):
+        served.watch(error)
+        assert served.inquiries == wanted
+        served.inquire()
+    for _ in range(20):
+        served.inquire()
+    assert served.inquiries == 0
+
+
+def test_odd_errors_among_answers_that_were_wanted_ask_for_no_more() -> None:
+    """So that there is an end to it where one error in ten is odd; they count towards an alarm like all others."""
+    served, alike = learned(), learned()
+    alarmed = [served.watch(10.0, by_chance=False) for _ in range(20)]
+    assert served.inquiries == 0
+    assert alarmed == [alike.watch(10.0) for _ in range(20)]
+    assert any(alarmed)
+
+
 def test_errors_as_stated_raise_no_alarm() -> None:
     """Five thousand of them, from a normal distribution."""
     served, rng = learned(), Random(3)
@@ -221,7 +243,7 @@ def test_while_in_doubt_no_error_is_watched() -> None:
     """The stated deviations are wide then: they say little, and doubt is all that an alarm could bring."""
     served = learned(10)
     assert not any(served.watch(10.0) for _ in range(100))
-    assert served.vigil.alarms == 0
+    assert (served.vigil.alarms, served.inquiries) == (0, 0)
 
 
 # A glance
