@@ -13,8 +13,8 @@ from extproc.fleet.tally import PoolTally, together
 from extproc.fleet.values import Outcome, PoolSpec
 
 _T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5 % quantiles of Student's t by degrees of freedom from 1 on; beyond, the normal's serves."""
-_NORMAL_95 = 1.96
+"""97.5 % quantiles of Student's t by degrees of freedom from 1 on."""
+_NORMAL_95 = 1.959964
 _REJECTED = (Outcome.REJECTED_LENGTH, Outcome.REJECTED_BUSY, Outcome.FAILED, Outcome.UNFINISHED)
 
 
@@ -33,9 +33,16 @@ def interval(values: Sequence[float]) -> Interval:
     mean = statistics.fmean(values)
     if len(values) == 1 or math.isnan(mean):
         return Interval(mean, mean, mean)
-    quantile = _T_95[len(values) - 2] if len(values) - 2 < len(_T_95) else _NORMAL_95
-    half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    half = _quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
+
+
+def _quantile(freedom: int) -> float:
+    """Of Student's t; beyond the table by its expansion about the normal one (Abramowitz and Stegun, 26.7.5)."""
+    if freedom <= len(_T_95):
+        return _T_95[freedom - 1]
+    z = _NORMAL_95
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def replicate(

@@ -167,7 +167,7 @@ def _limit(state: State, place: int, pool: int, output_tokens: int, declared_tok
     if room < 1 or declared_tokens > rules.max_model_len or (rules.rejects and declared_tokens > room):
         return _TOO_LONG
     request.target = max(1, min(wanted, room))
-    if engine.blocks_of(request.prompt + request.target) > rules.blocks:
+    if engine.blocks_of(request.prompt + request.target - 1) > rules.blocks:  # the last token's KV is never computed
         return _FAILED  # vLLM would wait for ever: such an instance does not start, unless its blocks were overridden
     return _TRUNCATED if wanted > room else _COMPLETED
 

@@ -74,7 +74,8 @@ def _whole(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: Siz
 
 def _parted(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: SizingRules) -> float | None:
     """Instances by the largest part of the traffic that a subfleet takes."""
-    most, least = math.log(min(1.0, 2 * _SUBFLEET / guess)), math.log(_SUBFLEET / guess / 2)
+    top, least = math.log(min(1.0, 2 * _SUBFLEET / guess)), math.log(_SUBFLEET / guess / 2)
+    most = top
     while not _takes(pool, spec, stream, least, rules):
         most, least = least, least - math.log(2)
         if least < math.log(_SUBFLEET / guess / _MOST):
@@ -82,6 +83,8 @@ def _parted(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: Si
     for _ in range(_STEPS):
         middle = (most + least) / 2
         most, least = (most, middle) if _takes(pool, spec, stream, middle, rules) else (middle, least)
+    if most == top and _takes(pool, spec, stream, top, rules):
+        return instances_needed(pool, spec, stream, guess // 4, rules)  # the closed form asks for far too many
     return _SUBFLEET / math.exp(least)
 
 

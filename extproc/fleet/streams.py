@@ -29,9 +29,10 @@ class Drawn:
         kept = np.random.default_rng((seed, 3)).random(len(self)) < share
         return Drawn(_chosen(self.batch, np.flatnonzero(kept)[:most]))
 
-    def of_pool(self, dispatch: Dispatch, pool: int) -> "Drawn":
-        """What a dispatch sends to the pool at this position."""
-        return Drawn(_chosen(self.batch, np.flatnonzero(dispatch.pools_of(self.batch) == pool)))
+    def parted(self, dispatch: Dispatch, pools: int) -> "list[Drawn]":
+        """What a dispatch, asked once, sends to each of so many pools: every request to one of them."""
+        chosen = dispatch.pools_of(self.batch)
+        return [Drawn(_chosen(self.batch, np.flatnonzero(chosen == pool))) for pool in range(pools)]
 
 
 def draw(traffic: Traffic, *, seed: int, requests: int) -> Drawn:

@@ -42,11 +42,11 @@ class Size:
         drawn = draw(self.options.workload, seed=self.seed, requests=self._requests())
         # Less time between the same requests: the fleet must keep the objective with reserves.
         faster = drawn.batch._replace(arrival_s=drawn.batch.arrival_s * self.options.utilisation_cap)
-        dispatch = quick_dispatch(self.options, self.draft, self.seed)
+        parts = Drawn(faster).parted(quick_dispatch(self.options, self.draft, self.seed), len(self.draft.pools))
         rules = SizingRules(self.options.slo, self.options.requests, seed=self.seed)
         return tuple(
-            instances_needed(pool.pool, pool.spec, Drawn(faster).of_pool(dispatch, at), pool.instances, rules)
-            for at, pool in enumerate(self.draft.pools)
+            instances_needed(pool.pool, pool.spec, part, pool.instances, rules)
+            for pool, part in zip(self.draft.pools, parts, strict=True)
         )
 
     def _requests(self) -> int:

@@ -111,7 +111,7 @@ class ReferenceEngine:
         target = min(wanted, room)
         if refused:
             self._refuse(number, asked, Outcome.REJECTED_LENGTH)
-        elif ceil((asked.prompt + target) / BLOCK) > spec.kv_blocks:
+        elif ceil((asked.prompt + target - 1) / BLOCK) > spec.kv_blocks:
             self._refuse(number, asked, Outcome.FAILED)
         elif spec.max_queued_requests is not None and len(self.running) + len(self.waiting) >= spec.max_queued_requests:
             self._refuse(number, asked, Outcome.REJECTED_BUSY)
@@ -142,7 +142,9 @@ class ReferenceEngine:
                 self.generated += 1
                 if first:
                     joined.append(request)
-                    request.first_token_s = self.step_end_s if np.isnan(request.first_token_s) else request.first_token_s
+                    request.first_token_s = (
+                        self.step_end_s if np.isnan(request.first_token_s) else request.first_token_s
+                    )
         gone = [request for request, _ in self.scheduled if request.tokens == request.prompt + request.target]
         for request in gone:
             if request not in joined:
@@ -311,7 +313,9 @@ def spec_of(
     if steps is None:
         tokens, sequences = np.arange(max_num_batched_tokens + 1), np.arange(max_num_seqs + 1)
         dense_s = np.maximum(0.01, 0.0007 * tokens) + 1e-5 * tokens**1.1
-        steps = StepTimes(dense_s, 3e-4 * sequences**0.9, kv_s=2e-6, pair_s=3e-7, earlier_s=5e-7, mixed_kv_s=1e-6)
+        steps = StepTimes(
+            dense_s, (3e-4 * sequences**0.9).astype(np.float64), kv_s=2e-6, pair_s=3e-7, earlier_s=5e-7, mixed_kv_s=1e-6
+        )
     return InstanceSpec(
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
@@ -352,12 +356,18 @@ class Fixed:
         assert requests == len(self.batch.arrival_s)
         for begin, end in ((0, requests // 2), (requests // 2, requests)):
             starts = self.batch.prefix_from
-            columns = [column[begin:end] for column in self.batch[:5]]
-            yield Batch(*columns, None if starts is None else starts[begin : end + 1], self.batch.prefixes)
+            columns: list[Any] = [column[begin:end] for column in self.batch[:5]]
+            columns += [None if starts is None else starts[begin : end + 1], self.batch.prefixes]
+            yield Batch(*columns)
 
 
 def random_batch(
-    requests: int, *, rate_per_s: float, seed: int, prompt: tuple[int, int] = (20, 400), output: tuple[int, int] = (5, 80)
+    requests: int,
+    *,
+    rate_per_s: float,
+    seed: int,
+    prompt: tuple[int, int] = (20, 400),
+    output: tuple[int, int] = (5, 80),
 ) -> Batch:
     """Poisson arrivals with uniform lengths that declare nothing."""
     rng = np.random.default_rng(seed)
@@ -372,7 +382,8 @@ def random_batch(
 
 def play(pools: Sequence[PoolSpec], batch: Batch, routed: Ints | None = None, *, seed: int = 0) -> tuple[State, Any]:
     """Requests through the compiled fleet until all has ended: its state, and the records by number of request."""
-    state, taken = state_of(pools, seed=seed), []
+    state = state_of(pools, seed=seed)
+    taken: list[Any] = []
     chosen = np.zeros(len(batch.arrival_s), np.int64) if routed is None else routed
     no_names = np.zeros(0, np.int64)
     done = 0

@@ -1,5 +1,6 @@
 """The compiled engine, which takes runs of steps together, against one that takes them one by one."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def specs(draw: st.DrawFn) -> InstanceSpec:
 
 @st.composite
 def workloads(draw: st.DrawFn) -> list[Asked]:
-    """Some dozens of requests, in bursts or far apart; a generator draws them, so that no two events fall together."""
+    """Some dozens of requests, in bursts or far apart; drawn by a generator, so that no two events fall together."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     count = 40 if draw(st.booleans()) else draw(st.integers(1, 40))
     gaps = rng.exponential(draw(st.sampled_from([0.001, 0.05, 0.2, 1.0])), count)
@@ -67,7 +68,7 @@ def assert_same(records: Any, came: list[Came]) -> None:
 @settings(deadline=None, max_examples=300)
 @given(specs(), workloads())
 def test_runs_of_steps_equal_steps(spec: InstanceSpec, asked: list[Asked]) -> None:
-    """Every request is scheduled, answered, preempted and ended as token by token, and the instance is at rest after."""
+    """Each request is scheduled, answered, preempted and ended as token by token; the instance is at rest after."""
     state, records = play([pool_of(spec)], batch_of(asked))
     (reference,), came = play_reference(spec, asked)
     assert_same(records, came)
@@ -90,7 +91,7 @@ def test_instances_in_turn_equal_as_many_engines(spec: InstanceSpec, asked: list
 @settings(deadline=None, max_examples=60)
 @given(specs(), workloads())
 def test_a_look_sees_what_the_steps_hold(spec: InstanceSpec, asked: list[Asked]) -> None:
-    """In the midst of runs too running, waiting and blocks in use are those of the step under way, and never too many."""
+    """In the midst of runs too all counts are those of the step under way, and blocks are never too many."""
     state, reference = state_of([pool_of(spec)], seed=0), ReferenceEngine(spec)
     for number, one in enumerate(asked):
         events.advance(state, one.arrival_s)
@@ -154,7 +155,7 @@ def test_thrash_in_a_tiny_cache_ends(reserve_full: bool) -> None:  # noqa: FBT00
 
 
 def test_a_request_above_all_blocks_fails_at_once() -> None:
-    """vLLM would wait for ever with it: it is an outcome of its own and holds nobody up."""
+    """An engine would wait for ever with it: it is an outcome of its own and holds nobody up."""
     spec = spec_of(kv_blocks=8, max_num_seqs=2, max_num_batched_tokens=32)
     state, records = play([pool_of(spec)], batch_of([Asked(0.0, 100, 40), Asked(0.0, 10, 2)]))
     assert records["outcome"].tolist() == [Outcome.FAILED, Outcome.COMPLETED]
@@ -187,7 +188,7 @@ def test_a_watermark_does_not_raise_preemptions() -> None:
         spec = spec_of(kv_blocks=300, max_num_seqs=64, max_num_batched_tokens=512, watermark=watermark)
         counts.append(int(play([pool_of(spec)], batch_of(asked))[1]["preemptions"].sum()))
     assert counts[0] > 100
-    assert all(more <= 1.02 * fewer for fewer, more in zip(counts, counts[1:], strict=False)), counts
+    assert all(more <= 1.02 * fewer for fewer, more in pairwise(counts)), counts
     assert counts[-1] < counts[0] / 2
 
 

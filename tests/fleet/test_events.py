@@ -39,10 +39,10 @@ def bring(state: State, number: int, now_s: float, pool: int = 0) -> int:
         (200, 1, ABSENT, Outcome.REJECTED_LENGTH, Outcome.REJECTED_LENGTH, 0),
     ],
 )
-def test_a_request_above_the_context(
+def test_a_request_above_the_context(  # noqa: PLR0917 - a row of the table above
     prompt: int, output: int, declared: int, by_clamping: Outcome, by_rejecting: Outcome, written: int
 ) -> None:
-    """Newer releases shorten the output without a word, older ones answer 400; more than the context is a 400 always."""
+    """Newer releases shorten the output without a word, older ones answer 400; above the context all do."""
     for overflow, outcome in ((Overflow.CLAMP, by_clamping), (Overflow.REJECT, by_rejecting)):
         asked = [Asked(0.0, prompt, output, declared)]
         _, records = play([pool_of(context_of_100(overflow=overflow))], batch_of(asked))

@@ -76,7 +76,7 @@ def assert_sound(state: State) -> None:
 @settings(deadline=None, max_examples=150)
 @given(specs(), workloads())
 def test_equals_a_plain_cache(spec: InstanceSpec, asked: list[Asked]) -> None:
-    """Tokens found, times and preemptions are those of the reference, and its cache holds the same blocks at the end."""
+    """Tokens found, times and preemptions are those of the reference, and both hold the same blocks at the end."""
     state, records = play([pool_of(spec)], batch_of(asked))
     (reference,), came = play_reference(spec, asked)
     for at, name in enumerate(COLUMNS):

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -118,11 +119,9 @@ def test_the_same_seed_comes_to_the_same(dispatch: str) -> None:
 
 
 def _dispatch(name: str) -> Oracle | Chance | Routed:
-    return {
-        "oracle": lambda: Oracle(256),
-        "chance": lambda: Chance(0.5, seed=3),
-        "routed": lambda: Routed(SETTINGS, seed=3),
-    }[name]()
+    if name == "oracle":
+        return Oracle(256)
+    return Chance(0.5, seed=3) if name == "chance" else Routed(SETTINGS, seed=3)
 
 
 def test_two_processes_come_to_the_same() -> None:
@@ -155,8 +154,9 @@ def test_more_instances_do_not_lower_the_share_that_meets_the_objective(balancin
     for instances in (1, 2, 3, 4, 6, 9, 16):
         pools = [pool_of(SPEC, instances=instances, balancing=balancing)]
         shares.append(simulate(pools, Fixed(batch), rules=RULES).pools[0].slo_share)
-    assert all(more >= fewer - 0.01 for fewer, more in zip(shares, shares[1:], strict=False)), shares
-    assert shares[0] < 0.5 < 0.95 < shares[-1]
+    assert all(more >= fewer - 0.01 for fewer, more in pairwise(shares)), shares
+    assert shares[0] < 0.5
+    assert shares[-1] > 0.95
 
 
 def test_misroutes_are_judged_by_the_threshold() -> None:
@@ -166,7 +166,7 @@ def test_misroutes_are_judged_by_the_threshold() -> None:
     assert (oracle.under, oracle.over) == (0, 0)
     chance = simulate(split(), Fixed(BATCH), Chance(0.5, seed=3), rules=rules, threshold_tokens=256)
     fits = BATCH.prompt_tokens + BATCH.output_tokens <= 256
-    short = _dispatch("chance").pools_of(BATCH) == SHORT
+    short = Chance(0.5, seed=3).pools_of(BATCH) == SHORT
     assert (chance.under, chance.over) == ((~fits & short).sum(), (fits & ~short).sum())
 
 
@@ -181,7 +181,8 @@ def test_the_router_in_the_loop_is_completed_once_for_each_request() -> None:
     seen = [routed.router.observing for _ in simulation.steps()]
     assert max(seen) > 0
     assert routed.router.observing == 0
-    assert simulation._watching == simulation._declared == {}
+    assert not simulation._watching
+    assert not simulation._declared
     assert sum(routed.decisions.values()) == REQUESTS
     assert len(routed.corrections) > 200
     assert_conserved(simulation.run, BATCH, simulation._rules)
@@ -221,5 +222,3 @@ def test_the_door_counts_for_the_user() -> None:
     door = replace(SPEC, api_s=0.5)
     plain, later = (simulate([pool_of(spec)], Fixed(BATCH), rules=RULES).pools[0] for spec in (SPEC, door))
     assert later.ttft.mean_s == pytest.approx(plain.ttft.mean_s + 0.5)
-
-
