@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from extproc.cli.bench import bench
+from extproc.cli.benchsim import bench_sim
 from extproc.cli.demo import demo
 from extproc.cli.envoy_config import envoy_config
 from extproc.cli.evaluate import evaluate
 from extproc.cli.mock_vllm import mock_vllm
+from extproc.cli.plan import plan
 from extproc.cli.serve import serve
+from extproc.cli.simulate import simulate
 from extproc.cli.state import state
 from extproc.cli.validate import validate
 from extproc.errors import DualpoolError
@@ -33,8 +36,15 @@ app.command(short_help="Serve a stand-in for vLLM that needs no GPU.")(mock_vllm
 app.command(short_help="See it all at work on loopback, with traffic.")(demo)
 app.command(short_help="Measure what the service costs on this machine.")(bench)
 app.command(short_help="Judge estimators on requests whose true length is known.")(evaluate)
+app.command(short_help="Say whether two pools would save GPUs, and how many.")(plan)
+app.command(short_help="Simulate a fleet that you describe.")(simulate)
 app.command(short_help="Hold the simulator against a recorded vLLM run.")(validate)
+app.command(short_help="Measure how fast the simulator is.")(bench_sim)
 app.add_typer(state, name="state", short_help="Look at what services have learned, or add it up.")
+
+
+_EXTRAS = {"evaluate": "evaluate"} | dict.fromkeys(("plan", "simulate", "validate", "bench-sim"), "plan")
+"""Of the package, that commands need; the others need `demo`."""
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback shape
@@ -59,7 +69,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "extproc":
             raise
-        extra = "evaluate" if sys.argv[1:2] == ["evaluate"] else "demo"
+        extra = _EXTRAS.get(next(iter(sys.argv[1:]), ""), "demo")
         sys.exit(_complain(f"this command needs the Python package {error.name}: pip install 'dualpool[{extra}]'"))
 
 

@@ -51,6 +51,8 @@ class Baseline(StrEnum):
     """vLLM's defaults."""
     B2 = "B2"
     """One pool, tuned."""
+    B2_HARDWARE = "B2_hardware"
+    """One pool, tuned, on another of the GPUs that may be used: what they save without a split."""
     SPLIT = "split"
     """Two pools on the same hardware, each tuned."""
     SPLIT_HARDWARE = "split_hardware"

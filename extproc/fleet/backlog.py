@@ -128,7 +128,10 @@ def _stationary(steps: Floats, falls: int) -> Floats:
     for state in range(1, size):
         for before in range(state):
             rest[state] += rest[before] * steps[before, state]
-    return rest / rest.sum()
+    total: float = rest.sum()
+    for state in range(size):
+        rest[state] /= total
+    return rest
 
 
 def _fold(by_waiting: Floats, step_cells: int) -> Floats:

@@ -5,6 +5,7 @@ the business of `extproc.fleet.capacity`, whose docstring derives them.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from extproc.fleet.values import BLOCK_TOKENS, Floats, InstanceSpec
 
 _NUDGE = 0.05
 """Share by which the batch is raised to see how steps answer."""
+_NEAR = 0.005
+"""Of a chance: closer than that preemptions are not sought."""
+_CHORDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,47 @@ class State:
 
 
 def full_batch(spec: InstanceSpec, asked: Demand, ends: float, *, preempting: bool = True) -> State:
-    """Saturated by KV or sequences: each end lets the next in, so arrivals keep step with steps."""
-    return _state(spec, asked, ends, recomputed=_recomputed(spec, asked, ends) if preempting else 0.0, paced=False)
+    """Saturated by KV or sequences: each end lets the next in, so arrivals keep step with steps.
+
+    The more is computed anew, the more prompts wait for budget, whose blocks meanwhile are free to grow into, and the
+    less is computed anew: where the two agree is sought.
+    """
+    if not preempting:
+        return _state(spec, asked, ends, recomputed=0.0, paced=False)
+    passages, rate = _passages(asked, ends), _return_rate(asked)
+
+    def found(comes_back: float) -> tuple[State, float]:
+        state = _state(spec, asked, ends, recomputed=_recomputed(asked, passages, comes_back), paced=False)
+        return state, _comes_back(spec, rate, state.beat)
+
+    state, seen = found(1.0)
+    if seen > 1.0 - _NEAR:
+        return state
+    return found(crossing(lambda share: found(share)[1] - share, (0.0, 1.0), seen - 1.0, near=_NEAR))[0]
+
+
+def crossing(falls: Callable[[float], float], between: tuple[float, float], last: float, *, near: float) -> float:
+    """Where a falling function passes 0: by chords, the end that stays being halved (the Illinois rule).
+
+    Args:
+        falls: the function.
+        between: above 0 at the first of these, else that is the answer; below 0 at the second.
+        last: its value there.
+        near: values so close to 0 are as good.
+    """
+    (low, high), first, kept = between, falls(between[0]), 0
+    if first <= 0.0:
+        return low
+    for _ in range(_CHORDS):
+        middle = (low * last - high * first) / (last - first)
+        value = falls(middle)
+        if abs(value) < near:
+            return middle
+        if value > 0.0:
+            low, first, last, kept = middle, value, last / 2 if kept > 0 else last, 1
+        else:
+            high, last, first, kept = middle, value, first / 2 if kept < 0 else first, -1
+    return low
 
 
 def paced(spec: InstanceSpec, asked: Demand, ends: float) -> State:
@@ -120,6 +163,7 @@ def _steps_s(spec: InstanceSpec, asked: Demand, decoding: float, on: Grid, chunk
     resident = decoding / max(asked.decode_steps, 1e-12) * asked.decode_tokens
     sequences = decoding + prefill / asked.prompt_mean * asked.mean(chunks)
     times = _at(steps.dense_s, decoding + prefill) + _at(steps.sequences_s, sequences) + steps.kv_s * resident
+    times[1:] += steps.mixed_kv_s * resident
     return np.asarray(times + prefill * (pairs + earlier) / asked.prompt_mean, dtype=np.float64)
 
 
@@ -149,18 +193,38 @@ def _growth_blocks(asked: Demand) -> float:
     return max(asked.decode_steps / BLOCK_TOKENS, 1e-9)
 
 
-def _recomputed(spec: InstanceSpec, asked: Demand, ends: float) -> float:
-    """Tokens per request that preemption computes again, as the docstring of the module derives.
+def _passages(asked: Demand, ends: float) -> float:
+    """How often growth passes a request's last block after it was let in, if no block were free beyond it.
 
-    Each passage of the border is the last but with a chance q; a watermark makes q rarer by exp(−rate·watermark).
+    Growth that no end makes room for in the same step, over the blocks of a prompt, both in tokens.
     """
     growth = ends * _growth_blocks(asked)
     width = max(growth, float(asked.final_blocks.max())) / 64
     freed = compound(np.array([ends]), spread(asked.final_blocks / width, asked.output_weight, 128))[0]
     uncovered = float(freed @ np.maximum(0.0, growth - np.arange(128) * width)) / growth
-    passages = uncovered * asked.decode_steps / asked.prompt_mean
-    again = passages / (1.0 + passages) * math.exp(-spec.watermark * spec.kv_blocks * _return_rate(asked))
+    return uncovered * asked.decode_steps / asked.prompt_mean
+
+
+def _recomputed(asked: Demand, passages: float, comes_back: float) -> float:
+    """Tokens per request that preemption computes again.
+
+    Each passage is the last but with a chance q, so there are q/(1 − q); what is free beyond makes q rarer.
+    """
+    again = passages / (1.0 + passages) * comes_back
     return asked.prompt_mean * again / (1.0 - again)
+
+
+def _comes_back(spec: InstanceSpec, rate: float, beat: Rhythm) -> float:
+    """Chance that growth ever passes what is free when a prompt is let in, by Lundberg's exp(−rate·blocks).
+
+    Free are the watermark and the blocks of all that still waits for budget, of itself and of those behind it: chunks
+    take blocks as they are computed. Prompts are let in in proportion to what a step takes.
+    """
+    cells, most = np.arange(len(beat.queue.waiting)), len(beat.queue.taken) - 1
+    entering = beat.queue.waiting * np.minimum(cells, most)
+    left_blocks = np.maximum(0, cells - most) * beat.on.tokens_per_cell / BLOCK_TOKENS
+    free = spec.watermark * spec.kv_blocks + left_blocks
+    return float(entering @ np.exp(-rate * free) / max(float(entering.sum()), 1e-300))
 
 
 def _return_rate(asked: Demand) -> float:

@@ -30,7 +30,7 @@ from statistics import NormalDist
 import numpy as np
 
 from extproc.errors import ConfigurationError
-from extproc.fleet.balance import State, compute_bound, fill, full_batch, kv_fill, paced, state_tpot_s
+from extproc.fleet.balance import State, compute_bound, crossing, fill, full_batch, kv_fill, paced, state_tpot_s
 from extproc.fleet.demand import Demand, demand
 from extproc.fleet.latency import ttft_missed, ttft_s
 from extproc.fleet.values import BLOCK_TOKENS, InstanceSpec, Slo
@@ -38,6 +38,10 @@ from extproc.fleet.workload import Lengths
 
 _HALVINGS = 14
 """Of the bisections: to 1/16,384 of their range."""
+
+
+_LEAST = 1e-4
+"""Of the rate at which steps are full: an instance that gives less gives nothing."""
 
 
 class Limit(StrEnum):
@@ -99,15 +103,29 @@ def capacity(spec: InstanceSpec, lengths: Lengths, slo: Slo) -> Capacity:
     Raises:
         ConfigurationError: the KV cache does not hold one request of max_model_len, or no request can be served.
     """
+    asked = _asked(spec, lengths)
+    full = _saturated(spec, asked, slo)
+    within, breaks = _within(spec, asked, slo, full)
+    return Capacity(full, within, breaks, asked.rejected)
+
+
+def saturated(spec: InstanceSpec, lengths: Lengths, slo: Slo) -> Steady:
+    """The first part of `capacity`: never less than what the instance sustains within the SLO, and sooner found.
+
+    Raises:
+        ConfigurationError: as for `capacity`.
+    """
+    return _saturated(spec, _asked(spec, lengths), slo)
+
+
+def _asked(spec: InstanceSpec, lengths: Lengths) -> Demand:
+    """Check that such an instance starts."""
     if spec.kv_blocks * BLOCK_TOKENS < spec.max_model_len:
         raise ConfigurationError(
             f"The KV cache of {spec.kv_blocks * BLOCK_TOKENS} tokens does not hold one request of max_model_len "
             f"{spec.max_model_len}: vLLM refuses to start. Lower max_model_len or use more GPU memory."
         )
-    asked = demand(spec, lengths)
-    full = _saturated(spec, asked, slo)
-    within, breaks = _within(spec, asked, slo, full)
-    return Capacity(full, within, breaks, asked.rejected)
+    return demand(spec, lengths)
 
 
 def _saturated(spec: InstanceSpec, asked: Demand, slo: Slo) -> Steady:
@@ -115,7 +133,8 @@ def _saturated(spec: InstanceSpec, asked: Demand, slo: Slo) -> Steady:
     ends = spec.max_num_batched_tokens / (asked.prompt_mean + asked.decode_steps)
     state, limit = compute_bound(spec, asked, ends), Limit.COMPUTE
     if fill(spec, asked, state) > 1.0:
-        ends = _highest(lambda x: fill(spec, asked, full_batch(spec, asked, x)) <= 1.0, ends)
+        over = 1.0 - fill(spec, asked, state)
+        ends = crossing(lambda x: 1.0 - fill(spec, asked, full_batch(spec, asked, x)), (ends * _LEAST, ends), over, near=1e-4)
         state = full_batch(spec, asked, ends)
         limit = Limit.KV if kv_fill(spec, asked, state) > state.sequences / spec.max_num_seqs else Limit.SEQUENCES
     if limit is Limit.SEQUENCES:

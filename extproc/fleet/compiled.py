@@ -13,7 +13,7 @@ import numba
 
 _Arguments = ParamSpec("_Arguments")
 _Value = TypeVar("_Value")
-SOURCES = ("engine.py", "events.py", "prefixcache.py", "state.py", "values.py")
+SOURCES = ("backlog.py", "engine.py", "events.py", "prefixcache.py", "state.py", "values.py")
 """Modules whose functions are compiled, and those whose constants they take in."""
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from extproc.errors import ConfigurationError
-from extproc.fleet.capacity import capacity
+from extproc.fleet.capacity import capacity, saturated
 from extproc.fleet.cost import rate_within_slo
 from extproc.fleet.hardware.entries import Gpu, Model
 from extproc.fleet.hardware.instances import instance_of
+from extproc.fleet.hardware.versions import parsed
 from extproc.fleet.values import BLOCK_TOKENS, InstanceSpec, Slo
 from extproc.fleet.workload import Lengths
 
@@ -20,6 +21,8 @@ _BATCHED_TOKENS = (256, 512, 1024, 2048, 4096)
 _WATERMARK = 0.01
 """That tuning sets: with some blocks kept free, fewer requests are preempted (vLLM, benchmarks/kv_cache_watermark.sh).
 """
+_HAS_WATERMARK = (0, 24)
+"""The first release with the flag (vLLM, vllm/config/cache.py)."""
 TENSOR_PARALLEL = (1, 2, 4, 8)
 
 
@@ -39,7 +42,7 @@ class Choice:
 def default_instance(choice: Choice, lengths: Lengths, slo: Slo, max_model_len: int) -> InstanceSpec | None:
     """VLLM's defaults on the first GPU, with the tensor parallelism that costs least per request; None if none starts.
 
-    The flags say nothing that is a default.
+    The flags name vLLM's own values where it would take them anyway, so that the command says what was simulated.
     """
     first = replace(choice, gpus=choice.gpus[:1])
     return cheapest(list(_instances(first, max_model_len, (None,), watermark=0.0)), lengths, slo)
@@ -47,7 +50,8 @@ def default_instance(choice: Choice, lengths: Lengths, slo: Slo, max_model_len: 
 
 def tuned_instance(choice: Choice, lengths: Lengths, slo: Slo, max_model_len: int) -> InstanceSpec | None:
     """The configuration on the allowed hardware that costs least per request; None if none starts."""
-    return cheapest(list(_instances(choice, max_model_len, _BATCHED_TOKENS, watermark=_WATERMARK)), lengths, slo)
+    watermark = _WATERMARK if parsed(choice.vllm) >= _HAS_WATERMARK else 0.0
+    return cheapest(list(_instances(choice, max_model_len, _BATCHED_TOKENS, watermark=watermark)), lengths, slo)
 
 
 def slots_instance(instance: InstanceSpec) -> InstanceSpec:
@@ -58,14 +62,23 @@ def slots_instance(instance: InstanceSpec) -> InstanceSpec:
 
 
 def cheapest(instances: Sequence[InstanceSpec], lengths: Lengths, slo: Slo) -> InstanceSpec | None:
-    """The one that costs least per request within the objective; where none keeps it, per request when saturated."""
-    rated = [(capacity(instance, lengths, slo), instance) for instance in instances]
-    keeping = [(instance.usd_per_hour / rate_within_slo(what), at) for at, (what, instance) in enumerate(rated)
-               if rate_within_slo(what) > 0]  # fmt: skip
-    if keeping:
-        return rated[min(keeping)[1]][1]
-    saturated = [(instance.usd_per_hour / what.saturated.rate_per_s, at) for at, (what, instance) in enumerate(rated)]
-    return rated[min(saturated)[1]][1] if saturated else None
+    """The one that costs least per request within the objective; where none keeps it, per request when saturated.
+
+    None sustains more within the objective than saturated, so that one that costs too much even then is not tried.
+    """
+    bounds = sorted(
+        (instance.usd_per_hour / saturated(instance, lengths, slo).rate_per_s, at)
+        for at, instance in enumerate(instances)
+    )
+    best: tuple[float, int] | None = None
+    for bound, at in bounds:
+        if best is not None and bound > best[0]:
+            break
+        rate = rate_within_slo(capacity(instances[at], lengths, slo))
+        if rate > 0:
+            cost = (instances[at].usd_per_hour / rate, at)
+            best = cost if best is None else min(best, cost)
+    return instances[(best or bounds[0])[1]] if bounds else None
 
 
 def _instances(

@@ -89,11 +89,14 @@ class Routed:
     keeps_corrections: bool = False
     _maker: RequestMaker = field(init=False)
     _random: np.random.Generator = field(init=False)
+    _readable_bytes: int = field(init=False)
+    """Of a body: the service reads no longer one."""
 
     def __post_init__(self) -> None:
         self.router = build_router(self.settings, memory_key=_MEMORY_KEY)
         self._maker = RequestMaker(self.seed)
         self._random = np.random.default_rng(self.seed)
+        self._readable_bytes = certain_long_bytes(self.router.policy.threshold_tokens)
 
     def draws(self, count: int) -> list[float]:
         """Uniform in [0, 1), one for each request that comes."""
@@ -128,7 +131,7 @@ class Routed:
 
         Most escapes take one byte more, so only a text of half as many bytes or more needs a body to be written.
         """
-        most, text_bytes = certain_long_bytes(self.router.policy.threshold_tokens), request.facts.text_bytes
+        most, text_bytes = self._readable_bytes, request.facts.text_bytes
         return text_bytes > most or (2 * text_bytes > most and len(body_of(request)) > most)
 
 

@@ -1,11 +1,9 @@
 """Fleets that are weighed against each other, before any is simulated: what they consist of, by the closed form."""
 
-from dataclasses import dataclass, field, replace
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from extproc.fleet.answers import Baseline, RouterKind
-from extproc.fleet.capacity import Capacity, capacity
+from extproc.fleet.capacity import Capacity, capacity, saturated
 from extproc.fleet.configurations import cheapest, default_instance, slots_instance, tuned_instance
 from extproc.fleet.cost import Assumed, Demanded, Split, instances_for, published_saving, rate_within_slo, split
 from extproc.fleet.options import PlanOptions
@@ -13,8 +11,8 @@ from extproc.fleet.values import InstanceSpec, Slo
 from extproc.fleet.workload import Lengths
 from extproc.routing.values import Pool
 
-_QUICK = 100
-"""Instances that are taken for a start where the closed form sees no way to keep the objective."""
+_FAILING_MOST = 0.1
+"""Of a pool's requests: no pool may be given up because it has few of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +68,10 @@ class Threshold:
         if parts.share <= 0.0 or not len(parts.long.weight):
             which = "short" if parts.share <= 0.0 else "long"
             return ThresholdDrafts(self.threshold_tokens, parts.share, f"the {which} pool would be empty")
-        long = _pool(self.options, Pool.LONG, self._same(), parts.long, 1.0 - parts.share, self.options.max_model_len)
-        short = _pool(self.options, Pool.SHORT, self._same(), parts.short, parts.share, self.threshold_tokens)
-        other = _pool(self.options, Pool.SHORT, self.options, parts.short, parts.share, self.threshold_tokens)
+        of_short, of_long = (replace(self.options, slo=slo) for slo in pool_slos(self.options.slo, parts.share))
+        long = _pool(of_long, Pool.LONG, self._same(), parts.long, 1.0 - parts.share, self.options.max_model_len)
+        short = _pool(of_short, Pool.SHORT, self._same(), parts.short, parts.share, self.threshold_tokens)
+        other = _pool(of_short, Pool.SHORT, self.options, parts.short, parts.share, self.threshold_tokens)
         if long is None:
             return ThresholdDrafts(self.threshold_tokens, parts.share, "no instance holds the longest context")
         return ThresholdDrafts(
@@ -94,8 +93,8 @@ class Threshold:
         if short is None:
             return float("nan")
         slo = self.options.slo
-        fast = capacity(slots_instance(short), parts.short, slo).saturated.rate_per_s
-        slow = capacity(self.slots, lengths, slo).saturated.rate_per_s
+        fast = saturated(slots_instance(short), parts.short, slo).rate_per_s
+        slow = saturated(self.slots, lengths, slo).rate_per_s
         return published_saving(parts.share, max(1.0, fast / slow))
 
 
@@ -130,10 +129,14 @@ class Homogeneous:
     b0: Draft
     b1: Draft
     b2: Draft
-    drafts: tuple[Draft, ...] = field(init=False)
+    other: Draft | None = None
+    """On another GPU, where several may be used and another one costs less: what is not to be taken for a merit of two
+    pools."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "drafts", (self.b0, self.b1, self.b2))
+    @property
+    def drafts(self) -> tuple[Draft, ...]:
+        """All of them."""
+        return (self.b0, self.b1, self.b2, *([self.other] if self.other else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +146,13 @@ class OnePool:
     options: PlanOptions
 
     def perform(self) -> Homogeneous:
-        """All three."""
+        """All of them."""
         return homogeneous(self.options)
 
 
 def homogeneous(options: PlanOptions) -> Homogeneous:
-    """The three baselines; at least one instance must start (`options.completed` has made sure)."""
-    lengths, context = options.workload.lengths(), options.max_model_len
-    slo = pool_slo(options.slo, lengths)
+    """The baselines; at least one instance must start (`options.completed` has made sure)."""
+    lengths, context, slo = options.workload.lengths(), options.max_model_len, options.slo
     default = default_instance(options.choice(), lengths, slo, context)
     tuned = tuned_instance(options.choice(), lengths, slo, context)
     assert default is not None and tuned is not None  # noqa: PT018
@@ -160,7 +162,16 @@ def homogeneous(options: PlanOptions) -> Homogeneous:
         _single(options, "B0 slots", Baseline.B0, slots_instance(default), lengths),
         _single(options, "B1 vLLM defaults", Baseline.B1, default, lengths),
         _single(options, "B2 tuned", Baseline.B2, tuned, lengths),
+        _elsewhere(options, tuned, lengths),
     )
+
+
+def _elsewhere(options: PlanOptions, tuned: InstanceSpec, lengths: Lengths) -> Draft | None:
+    """One pool on the other GPUs that may be used, unless those of the fleet cost least."""
+    found = tuned_instance(options.choice(hardware=True), lengths, options.slo, options.max_model_len)
+    if found is None or found.name == tuned.name or cheapest([tuned, found], lengths, options.slo) is tuned:
+        return None
+    return _single(options, f"B2 tuned, {found.name}", Baseline.B2_HARDWARE, found, lengths)
 
 
 _SENTENCES = {
@@ -168,6 +179,8 @@ _SENTENCES = {
     " published savings are measured against.",
     Baseline.B1: "One pool as vLLM starts it if nobody sets anything but the longest context.",
     Baseline.B2: "One pool with vLLM's batch settings chosen for this traffic: what a careful operator runs today.",
+    Baseline.B2_HARDWARE: "One pool with vLLM's batch settings chosen for this traffic, on another of the GPUs that may"
+    " be used: what those save without a split.",
 }
 
 
@@ -180,22 +193,30 @@ def _pool(  # noqa: PLR0917 - one line for each pool above
     options: PlanOptions, pool: Pool, hardware: PlanOptions, lengths: Lengths, share: float, context: int
 ) -> PoolDraft | None:
     choice = hardware.choice(hardware=True)
-    spec = tuned_instance(choice, lengths, pool_slo(options.slo, lengths), context)
+    spec = tuned_instance(choice, lengths, options.slo, context)
     return None if spec is None else _drafted(options, pool, spec, lengths, share)
 
 
 def _drafted(options: PlanOptions, pool: Pool, spec: InstanceSpec, lengths: Lengths, share: float) -> PoolDraft:
-    slo = pool_slo(options.slo, lengths)
-    sustains = capacity(spec, lengths, slo)
-    demanded = Demanded(options.rate_per_s, slo, options.utilisation_cap)
-    rate = rate_within_slo(sustains)
-    instances = instances_for(share * options.rate_per_s, rate, demanded) if rate else _QUICK
+    sustains = capacity(spec, lengths, options.slo)
+    demanded = Demanded(options.rate_per_s, options.slo, options.utilisation_cap)
+    # Where the closed form sees no way to keep the objective, the rate of a full instance is where a search begins.
+    rate = rate_within_slo(sustains) or sustains.saturated.rate_per_s
+    instances = instances_for(share * options.rate_per_s, rate, demanded)
     return PoolDraft(pool, spec, share, sustains, instances)
 
 
-def pool_slo(slo: Slo, lengths: Lengths) -> Slo:
-    """The objective of a pool for the closed form, which has one time for all its prompts: that of its longest ones."""
-    order = np.argsort(lengths.prompt_tokens)
-    cumulative = np.cumsum(lengths.weight[order]) / lengths.weight.sum()
-    longest = lengths.prompt_tokens[order][np.searchsorted(cumulative, slo.percentile / 100)]
-    return replace(slo, ttft_s=max(slo.ttft_s, slo.ttft_s_per_token * float(longest)), ttft_s_per_token=0.0)
+def pool_slos(slo: Slo, short_share: float) -> tuple[Slo, Slo]:
+    """The objective of all requests as those of a short and a long pool with such a share of them.
+
+    A single pool may miss the objective for whichever requests it likes, and does for the longest ones. So that two
+    pools are held to no more, each may have half of all misses: the rarer ones of the pools a larger part of its own
+    requests, up to `_FAILING_MOST`; what it may not use goes to the other one.
+    """
+    missing = 1.0 - slo.percentile / 100
+    most = max(_FAILING_MOST, missing)
+    rare = min(short_share, 1.0 - short_share)
+    of_rare = min(most, missing / 2 / rare) if rare else most
+    of_other = (missing - rare * of_rare) / (1.0 - rare)
+    rarely, often = (replace(slo, percentile=100 * (1.0 - part)) for part in (of_rare, of_other))
+    return (rarely, often) if short_share < 1.0 - short_share else (often, rarely)

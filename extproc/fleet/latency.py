@@ -162,9 +162,9 @@ class _Sums:
     def __call__(self, tpot: float) -> Floats:
         """Probability, by class, of a TPOT above this one."""
         cells = (tpot - self.empty_s) * self.steps / self.cell_s
-        missed = np.array(
-            [1 - NormalDist(m, s).cdf(c) for m, s, c in zip(self.means, self.deviations, cells, strict=True)]
-        )
+        missed = np.zeros(len(cells))
+        for at in np.flatnonzero(~self.fits).tolist():
+            missed[at] = 1 - NormalDist(self.means[at], self.deviations[at]).cdf(cells[at])
         places = np.clip(cells[self.fits], 0, self.beyond.shape[1] - 1).astype(np.int64)
         missed[self.fits] = self.beyond[np.arange(len(places)), places]
         return missed

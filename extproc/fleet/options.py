@@ -8,6 +8,7 @@ import numpy as np
 from extproc.errors import ConfigurationError
 from extproc.fleet.answers import Ask, RouterKind
 from extproc.fleet.configurations import TENSOR_PARALLEL, Choice
+from extproc.fleet.cost import Assumed, budgets
 from extproc.fleet.hardware.entries import Gpu, Model
 from extproc.fleet.hardware.instances import instance_of
 from extproc.fleet.values import Floats, InstanceSpec, Ints, Slo, StepTimes
@@ -87,14 +88,29 @@ def completed(options: PlanOptions) -> PlanOptions:
     """With the time that long prompts are allowed, and a check that something can be asked.
 
     Raises:
-        ConfigurationError: no instance of the first GPU holds one longest context, or no threshold is below it.
+        ConfigurationError: no instance of the first GPU holds one longest context, no threshold is below it, or more
+            requests are beyond it than may fail.
     """
     if not options.tried_thresholds():
         raise ConfigurationError(f"No threshold lies below max_model_len {options.max_model_len}.")
+    fitting = _fitting(options)
+    _check_lengths(options)
     if options.slo.ttft_s_per_token:
         return options
-    per_token = _SLACK * min(_prefill_s_per_token(options, tp) for tp in _fitting(options))
+    per_token = _SLACK * min(_prefill_s_per_token(options, tp) for tp in fitting)
     return replace(options, slo=replace(options.slo, ttft_s_per_token=per_token))
+
+
+def _check_lengths(options: PlanOptions) -> None:
+    """More requests beyond the context than may fail: no number of GPUs helps."""
+    lengths = options.workload.lengths()
+    beyond = budgets(lengths, Assumed.ACTUAL) > options.max_model_len
+    share = float(lengths.weight[beyond].sum())
+    if share > 1.0 - options.slo.percentile / 100:
+        raise ConfigurationError(
+            f"{100 * share:.1f} % of requests take more tokens than max_model_len {options.max_model_len}, and only"
+            f" {100 - options.slo.percentile:g} % may fail: give a longer --max-model-len."
+        )
 
 
 def _fitting(options: PlanOptions) -> Sequence[int]:

@@ -73,13 +73,18 @@ class Sized(NamedTuple):
 class Planner:
     """One question. Iterate `steps` to its end, then ask for the `plan`."""
 
-    def __init__(self, options: PlanOptions, jobs: Jobs) -> None:
+    def __init__(self, options: PlanOptions, jobs: Jobs, *, confirm: bool = True) -> None:
         """Nothing is computed yet.
+
+        Args:
+            options: the question.
+            jobs: where it is computed.
+            confirm: size and confirm fleets by simulation; else the closed form is all there is.
 
         Raises:
             ConfigurationError: nothing can serve this.
         """
-        self._options, self._jobs = completed(options), jobs
+        self._options, self._jobs, self._confirm = completed(options), jobs, confirm
         self.plan: Plan | None = None
 
     def steps(self) -> Iterator[Progress]:
@@ -91,7 +96,17 @@ class Planner:
         one_pool = baselines.all[0]
         rows: Done[ThresholdDrafts] = Done(len(self._options.tried_thresholds()))
         yield from self._each("closed form", self._thresholds(one_pool), rows)
-        tried = _worth_trying(rows.all)
+        if self._confirm:
+            yield from self._simulated(one_pool, rows.all, started_s)
+            return
+        fleets = [_calculated(draft) for draft in [*one_pool.drafts, *_cheapest_calculated(rows.all)]]
+        plans = tuple(_unsimulated(_fleet_plan(self._options, fleet, None)) for fleet in fleets)
+        sweep = _sweep(rows.all, [], fleets, one_pool)
+        self.plan = self._conclude(fleets, plans, sweep, time.perf_counter() - started_s)
+
+    def _simulated(self, one_pool: Homogeneous, rows: list[ThresholdDrafts], started_s: float) -> Iterator[Progress]:
+        """Size candidates and fleets by simulation, and confirm them."""
+        tried = _worth_trying(rows)
         swept: Done[tuple[float | None, ...]] = Done(len(tried) * _SWEEP_SEEDS)
         yield from self._each("thresholds", self._sizes(tried, _SWEEP_SEEDS), swept)
         priced = [_sized(draft, swept.all[at :: len(tried)]) for at, draft in enumerate(tried)]
@@ -105,7 +120,7 @@ class Planner:
         replications = [runs.all[at :: len(buildable)] for at in range(len(buildable))]
         found = dict(zip((id(fleet) for fleet in buildable), map(confirmed, replications), strict=True))
         plans = tuple(_fleet_plan(self._options, fleet, found.get(id(fleet))) for fleet in fleets)
-        sweep = _sweep(rows.all, priced, fleets, one_pool)
+        sweep = _sweep(rows, priced, fleets, one_pool)
         self.plan = self._conclude(fleets, plans, sweep, time.perf_counter() - started_s)
 
     def _each(self, what: str, tasks: list, done: Done) -> Iterator[Progress]:  # type: ignore[type-arg]
@@ -145,6 +160,26 @@ def _worth_trying(rows: list[ThresholdDrafts]) -> list[Draft]:
         *(_split(row.threshold_tokens, Baseline.SPLIT, RouterKind.ANYTIME, row.same) for row in same),
         *(_split(row.threshold_tokens, Baseline.SPLIT_HARDWARE, RouterKind.ANYTIME, row.other) for row in other),
     ]
+
+
+def _cheapest_calculated(rows: list[ThresholdDrafts]) -> list[Draft]:
+    """The two pools that the closed form likes best, on the same and on other hardware."""
+    tried = _worth_trying(rows)
+    kinds = (Baseline.SPLIT, Baseline.SPLIT_HARDWARE)
+    best = (next((draft for draft in tried if draft.baseline is kind), None) for kind in kinds)
+    return [draft for draft in best if draft is not None]
+
+
+def _calculated(draft: Draft) -> Sized:
+    """As large as the closed form says."""
+    if any(not rate_within_slo(pool.sustains) for pool in draft.pools):
+        return Sized(replace(draft, infeasible="by the closed form no instance keeps the objective"), ())
+    return Sized(draft, (tuple(pool.instances for pool in draft.pools),))
+
+
+def _unsimulated(plan: FleetPlan) -> FleetPlan:
+    """Without intervals: there were no replications."""
+    return replace(plan, gpu_range=None, usd_range=None)
 
 
 def _differs(row: ThresholdDrafts) -> bool:

@@ -153,27 +153,22 @@ class Simulation:
 
     def _route(self, dispatch: Routed, batch: Batch, first: int) -> None:
         """One by one: each decision may rest on answers that came just before it."""
-        count, pools = len(batch.arrival_s), []
-        draws, categories = dispatch.draws(count), batch.categories.tolist()
-        prompts, outputs = batch.prompt_tokens.tolist(), batch.output_tokens.tolist()
-        declared, arrivals_s = batch.declared_tokens.tolist(), batch.arrival_s.tolist()
-        for number in range(count):
-            self._advance(arrivals_s[number])
+        pools: list[int] = []
+        columns = (batch.arrival_s, batch.prompt_tokens, batch.output_tokens, batch.declared_tokens, batch.categories)
+        rows = zip(*(column.tolist() for column in columns), dispatch.draws(len(batch.arrival_s)), strict=True)
+        for number, (arrival_s, prompt, output, declared, category, draw) in enumerate(rows, first):
+            self._advance(arrival_s)
             decision = dispatch.route(
-                prompt_tokens=prompts[number],
-                declared_tokens=declared[number],
-                category=categories[number],
-                number=first + number,
-                draw=draws[number],
+                prompt_tokens=prompt, declared_tokens=declared, category=category, number=number, draw=draw
             )
-            pools.append(position(decision.pool))
+            pool = position(decision.pool)
+            pools.append(pool)
             if decision.observe:
-                self._watching[first + number] = decision
-                self._declared[first + number] = declared[number]
+                self._watching[number], self._declared[number] = decision, declared
             self._ready()
             events.submit(
-                self._state, first + number, pools[-1], arrivals_s[number], prompts[number], outputs[number],
-                declared[number], int(decision.observe), _names(batch, number),
+                self._state, number, pool, arrival_s, prompt, output, declared, int(decision.observe),
+                _names(batch, number - first),
             )  # fmt: skip
         self._judge(batch, np.array(pools), first)
 

@@ -1,6 +1,6 @@
 """How many instances a pool needs, by simulation: as few as keep the objective; knows neither prices nor other pools.
 
-A large pool is sized by what one instance can take: `_SUBFLEET` instances get a random part of the pool's traffic, and
+A large pool is sized by what one instance can take: `SUBFLEET` instances get a random part of the pool's traffic, and
 the largest part with which they keep the objective says how many such parts there are. A small one is sized whole.
 """
 
@@ -13,8 +13,10 @@ from extproc.fleet.tally import PoolTally
 from extproc.fleet.values import InstanceSpec, PoolSpec, Slo
 from extproc.routing.values import Pool
 
-_SUBFLEET = 32
+SUBFLEET = 32
 """Instances from which on a pool behaves per instance as a larger one does."""
+TRY_S = 100.0
+"""Simulated time of a try at least: a fleet of too few instances fills up, and only then does its queue grow."""
 _STEPS = 7
 """Of the bisection of a part of the traffic: from a range of factor four to 1.1 %."""
 _MOST = 512
@@ -27,7 +29,8 @@ class SizingRules:
 
     slo: Slo
     requests: int = 20_000
-    """Simulated in each try."""
+    """Simulated in each try, or more where they come within `seconds`."""
+    seconds: float = TRY_S
     warm_up_share: float = 0.2
     seed: int = 0
 
@@ -44,7 +47,7 @@ def instances_needed(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, 
     """
     if not len(stream):
         return 0.0
-    if guess <= _SUBFLEET:
+    if guess <= SUBFLEET:
         return _whole(pool, spec, stream, guess, rules)
     return _parted(pool, spec, stream, guess, rules)
 
@@ -60,7 +63,7 @@ def _keeps(pool: Pool, spec: InstanceSpec, count: int, stream: Drawn, rules: Siz
 
 def _whole(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: SizingRules) -> float | None:
     """The least number that keeps the objective, by doubling and bisection."""
-    stream = stream.thinned(1.0, most=rules.requests, seed=rules.seed)
+    stream = _part(stream, 1.0, rules)
     high, low = max(1, guess), 0
     while not _keeps(pool, spec, high, stream, rules):
         low, high = high, 2 * high
@@ -74,20 +77,25 @@ def _whole(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: Siz
 
 def _parted(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: SizingRules) -> float | None:
     """Instances by the largest part of the traffic that a subfleet takes."""
-    top, least = math.log(min(1.0, 2 * _SUBFLEET / guess)), math.log(_SUBFLEET / guess / 2)
+    top, least = math.log(min(1.0, 2 * SUBFLEET / guess)), math.log(SUBFLEET / guess / 2)
     most = top
     while not _takes(pool, spec, stream, least, rules):
         most, least = least, least - math.log(2)
-        if least < math.log(_SUBFLEET / guess / _MOST):
+        if least < math.log(SUBFLEET / guess / _MOST):
             return None
     for _ in range(_STEPS):
         middle = (most + least) / 2
         most, least = (most, middle) if _takes(pool, spec, stream, middle, rules) else (middle, least)
     if most == top and _takes(pool, spec, stream, top, rules):
         return instances_needed(pool, spec, stream, guess // 4, rules)  # the closed form asks for far too many
-    return _SUBFLEET / math.exp(least)
+    return SUBFLEET / math.exp(least)
 
 
 def _takes(pool: Pool, spec: InstanceSpec, stream: Drawn, log_part: float, rules: SizingRules) -> bool:
-    part = stream.thinned(math.exp(log_part), most=rules.requests, seed=rules.seed)
-    return _keeps(pool, spec, _SUBFLEET, part, rules)
+    return _keeps(pool, spec, SUBFLEET, _part(stream, math.exp(log_part), rules), rules)
+
+
+def _part(stream: Drawn, share: float, rules: SizingRules) -> Drawn:
+    """As many requests of a share of the traffic as a try takes."""
+    most = max(rules.requests, math.ceil(rules.seconds * share * stream.rate_per_s))
+    return stream.thinned(share, most=most, seed=rules.seed)

@@ -20,6 +20,11 @@ class Drawn:
     def __len__(self) -> int:
         return len(self.batch.arrival_s)
 
+    @property
+    def rate_per_s(self) -> float:
+        """Mean over all of them."""
+        return len(self) / max(1e-9, float(self.batch.arrival_s[-1])) if len(self) else 0.0
+
     def batches(self, *, seed: int, requests: int) -> Iterator[Batch]:  # noqa: ARG002 - drawn already
         """The first so many."""
         yield _chosen(self.batch, np.arange(min(requests, len(self))))

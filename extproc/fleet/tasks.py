@@ -7,19 +7,20 @@ from extproc.fleet.answers import RouterKind
 from extproc.fleet.confirm import Replication, replicate
 from extproc.fleet.confusion import Confused, Confusion, confusion_of
 from extproc.fleet.dispatch import Dispatch, Oracle, Routed, Single
-from extproc.fleet.drafts import Draft
+from extproc.fleet.drafts import Draft, PoolDraft, pool_slos
 from extproc.fleet.options import PlanOptions
 from extproc.fleet.simulation import RunRules
-from extproc.fleet.sizing import SizingRules, instances_needed
+from extproc.fleet.sizing import SUBFLEET, TRY_S, SizingRules, instances_needed
 from extproc.fleet.streams import Drawn, draw
-from extproc.fleet.values import PoolSpec
+from extproc.fleet.values import PoolSpec, Slo
 
 _OTHER_REQUESTS = 1_000_003
 """Between the seeds of what a router learned from and of what it is judged by."""
 _ERRORS_FROM = 20_000
 """Requests by which a router's errors are measured, after its first answers."""
-_DRAWN_MOST = 1_500_000
-_SUBFLEET = 32
+_ERRORS_TRIES = 10
+"""Times the requests of a try, at most: who asks for little gets an answer soon."""
+_DRAWN_MOST = 2_500_000
 _SHARES_MIN = 1e-4
 _CONFIRM_S = 100.0
 """Simulated time of a confirmation, where that is more requests than three tries of sizing."""
@@ -43,16 +44,27 @@ class Size:
         # Less time between the same requests: the fleet must keep the objective with reserves.
         faster = drawn.batch._replace(arrival_s=drawn.batch.arrival_s * self.options.utilisation_cap)
         parts = Drawn(faster).parted(quick_dispatch(self.options, self.draft, self.seed), len(self.draft.pools))
-        rules = SizingRules(self.options.slo, self.options.requests, seed=self.seed)
         return tuple(
-            instances_needed(pool.pool, pool.spec, part, pool.instances, rules)
-            for pool, part in zip(self.draft.pools, parts, strict=True)
+            instances_needed(
+                pool.pool, pool.spec, part, pool.instances, SizingRules(slo, self.options.requests, seed=self.seed)
+            )
+            for pool, part, slo in zip(self.draft.pools, parts, self._slos(parts), strict=True)
         )
+
+    def _slos(self, parts: list[Drawn]) -> tuple[Slo, ...]:
+        """Of each pool, by what the router really sends there."""
+        if len(parts) == 1:
+            return (self.options.slo,)
+        return pool_slos(self.options.slo, len(parts[0]) / sum(map(len, parts)))
 
     def _requests(self) -> int:
         """Enough that each pool has as many as a try takes, thinned as it may be."""
-        parts = (max(1.0, 4 * pool.instances / _SUBFLEET) / max(_SHARES_MIN, pool.share) for pool in self.draft.pools)
-        return min(_DRAWN_MOST, math.ceil(self.options.requests * max(parts)))
+        return min(_DRAWN_MOST, math.ceil(max(self._requests_for(pool) for pool in self.draft.pools)))
+
+    def _requests_for(self, pool: PoolDraft) -> float:
+        thinned, share = max(1.0, 4 * pool.instances / SUBFLEET), max(_SHARES_MIN, pool.share)
+        in_time = TRY_S * share * self.options.rate_per_s / self.options.utilisation_cap
+        return max(self.options.requests * thinned, in_time * min(4.0, thinned)) / share
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,7 @@ def quick_dispatch(options: PlanOptions, draft: Draft, seed: int) -> Dispatch:
 def _learned(options: PlanOptions, router: RouterKind, threshold_tokens: int, seed: int) -> tuple[Routed, Confusion]:
     """A router that has seen some of the traffic, and how it errs; a fleet is planned for every day but the first."""
     routed = Routed(options.settings(router, threshold_tokens), seed)
-    confusion = confusion_of(routed, options.workload, requests=_ERRORS_FROM, seed=seed + _OTHER_REQUESTS)
+    requests = min(_ERRORS_FROM, _ERRORS_TRIES * options.requests)
+    confusion = confusion_of(routed, options.workload, requests=requests, seed=seed + _OTHER_REQUESTS)
     routed.decisions.clear()
     return routed, confusion

@@ -8,15 +8,19 @@ from extproc.fleet.answers import (
     HOURS_PER_YEAR,
     Baseline,
     FleetPlan,
+    Interval,
     RouterKind,
     Saving,
     SweepRow,
     Verdict,
 )
+from extproc.fleet.arrivals import Recorded
 from extproc.fleet.confirm import interval
 from extproc.fleet.options import PlanOptions
-from extproc.routing.values import Pool
+from extproc.fleet.values import Slo
 
+_VERDICTS = {Baseline.SPLIT: Verdict.SPLIT, Baseline.SPLIT_HARDWARE: Verdict.SPLIT_HARDWARE}
+"""Where such a fleet is recommended."""
 _EMPTY_SHARE = 0.001
 """Of requests in the long pool at every threshold: there is nothing to separate."""
 _GAP = 0.25
@@ -41,34 +45,33 @@ def conclude(usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], sweep:
         sweep: by threshold.
     """
     buildable = [at for at, prices in enumerate(usd) if prices]
-    if not buildable:
-        return Conclusion(Verdict.INFEASIBLE, "No number of these GPUs keeps the objective.", None, ())
     one_pool = [at for at in buildable if fleets[at].threshold_tokens is None]
+    ours = [at for at in buildable if fleets[at].router is RouterKind.ANYTIME]
+    if not one_pool and not ours:
+        return Conclusion(Verdict.INFEASIBLE, "No number of these GPUs keeps the objective.", None, ())
     base = min(one_pool, key=lambda at: sum(usd[at]), default=None)
-    split = min(
-        (at for at in buildable if fleets[at].router is RouterKind.ANYTIME), key=lambda at: sum(usd[at]), default=None
-    )
-    recommended, verdict = _choose(usd, fleets, base, split, sweep)
+    better = [at for at in ours if base is None or _is_cheaper(usd, fleets, at, base)]
+    split = min(better or ours, key=lambda at: sum(usd[at]), default=None)
+    if base is not None and not better:
+        recommended, verdict = base, _of_one_pool(sweep)
+    else:
+        assert split is not None
+        recommended, verdict = split, _VERDICTS[fleets[split].baseline]
+    against = _saving(usd, fleets, split, base) if split is not None and base is not None else None
     savings = tuple(_saving(usd, fleets, recommended, other) for other in one_pool if other != recommended)
-    return Conclusion(verdict, _sentence(verdict, fleets, recommended, base, savings), recommended, savings)
+    return Conclusion(verdict, _sentence(verdict, fleets[recommended], against), recommended, savings)
 
 
-def _choose(
-    usd: Sequence[Sequence[float]],
-    fleets: Sequence[FleetPlan],
-    base: int | None,
-    split: int | None,
-    sweep: Sequence[SweepRow],
-) -> tuple[int, Verdict]:
-    """Two pools only where they save more than chance explains against the best single one."""
-    if split is None:
-        assert base is not None
-        return base, Verdict.NO_DIFFERENCE
-    hardware = fleets[split].baseline is Baseline.SPLIT_HARDWARE
-    if base is None or _saving(usd, fleets, split, base).share.low > 0.0:
-        return split, Verdict.SPLIT_HARDWARE if hardware else Verdict.SPLIT
-    empty = all(row.infeasible is not None or 1.0 - row.short_share < _EMPTY_SHARE for row in sweep)
-    return base, Verdict.LONG_POOL_EMPTY if empty else Verdict.NO_DIFFERENCE
+def _is_cheaper(usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], at: int, base: int) -> bool:
+    """By more than chance explains, and as it would be bought: large enough for the worst replication."""
+    cheaper = fleets[at].usd_per_hour < fleets[base].usd_per_hour
+    return cheaper and _saving(usd, fleets, at, base).share.low > 0.0
+
+
+def _of_one_pool(sweep: Sequence[SweepRow]) -> Verdict:
+    """Whether anything could have been parted."""
+    empty = all(1.0 - row.short_share < _EMPTY_SHARE for row in sweep)
+    return Verdict.LONG_POOL_EMPTY if empty else Verdict.NO_DIFFERENCE
 
 
 def _saving(usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], at: int, other: int) -> Saving:
@@ -82,26 +85,39 @@ def _saving(usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], at: int
     )
 
 
-def _sentence(
-    verdict: Verdict, fleets: Sequence[FleetPlan], at: int, base: int | None, savings: Sequence[Saving]
-) -> str:
-    fleet = fleets[at]
-    if verdict in (Verdict.SPLIT, Verdict.SPLIT_HARDWARE):
+def _sentence(verdict: Verdict, fleet: FleetPlan, split: Saving | None) -> str:
+    """The verdict in words; `split` is what two pools save against the best single one, None where one is missing."""
+    if verdict in _VERDICTS.values():
         what = f"{_described(fleet)} serve this traffic with {fleet.gpus:,} GPUs"
-        if base is None:
+        if split is None:
             return f"Two pools help: {what}; no single pool keeps the objective, however large."
-        share = next(saving for saving in savings if saving.against == fleets[base].name).share
-        against = f"{fleets[base].gpus:,} of the best single pool ({fleets[base].name})"
-        return (
-            f"Two pools help: {what} instead of {against}, which saves {100 * share.mean:.1f} % of the cost"
-            f" ({100 * share.low:.1f} to {100 * share.high:.1f} %)."
-        )
+        against = f"{fleet.gpus + split.gpus:,} of the best single pool ({split.against})"
+        return f"Two pools help: {what} instead of {against}, which saves {_percent(split.share)} of the cost."
     if verdict is Verdict.LONG_POOL_EMPTY:
         return (
             "Nothing to split: at every threshold the long pool would be all but empty. One pool with a shorter"
             f" context serves this traffic; {fleet.name} takes {fleet.gpus:,} GPUs."
         )
-    return f"Two pools do not help here: one pool ({fleet.name}) with {fleet.gpus:,} GPUs costs no more."
+    return (
+        f"Two pools do not help here: one pool ({fleet.name}) serves this traffic with {fleet.gpus:,} GPUs;"
+        f" {_beside(split)}."
+    )
+
+
+def _beside(split: Saving | None) -> str:
+    """What two pools come to where they are not recommended."""
+    if split is None:
+        return "two pools do not keep the objective"
+    share = split.share
+    if share.mean < 0.0:
+        return f"two pools would cost {_percent(Interval(-share.mean, -share.high, -share.low))} more"
+    return f"two pools would save {_percent(share)}, which is not beyond chance and whole instances"
+
+
+def _percent(share: Interval) -> str:
+    """With its interval, if it has one."""
+    mean = f"{100 * share.mean:.1f} %"
+    return mean if share.low == share.high else f"{mean} ({100 * share.low:.1f} to {100 * share.high:.1f} %)"
 
 
 def _described(fleet: FleetPlan) -> str:
@@ -111,12 +127,22 @@ def _described(fleet: FleetPlan) -> str:
 
 def notes(options: PlanOptions, fleets: Sequence[FleetPlan], recommended: int | None) -> tuple[str, ...]:
     """What to know before acting on the plan."""
+    found = [*_terms(options), *_replications(options)]
+    found += [note for fleet in fleets for note in (_missed(fleet, options.slo), _gap(fleet)) if note]
+    if recommended is not None:
+        found += _without_spare(fleets[recommended])
+    return tuple(found)
+
+
+def _terms(options: PlanOptions) -> list[str]:
+    """What every fleet is held to, and what is left out."""
     slo = options.slo
-    found = [
+    return [
         (
             f"Every fleet is sized so that {slo.percentile:g} % of all requests, refused and truncated ones counted as"
-            f" failures, have their first token within {slo.ttft_s:g} s and each further one within"
-            f" {1e3 * slo.tpot_s:g} ms, at {100 / options.utilisation_cap:.0f} % of the stated traffic."
+            f" failures, have their first token within {slo.ttft_s:g} s and further ones every {1e3 * slo.tpot_s:g} ms"
+            f" on average, at {100 / options.utilisation_cap:.0f} % of the stated traffic. Of two pools each may have"
+            " half of the failures: long requests fail more often than short ones, as they do in a single pool."
         ),
         (
             f"A prompt so long that {1e3 * slo.ttft_s_per_token:.2f} ms per token come to more than {slo.ttft_s:g} s is"
@@ -124,13 +150,32 @@ def notes(options: PlanOptions, fleets: Sequence[FleetPlan], recommended: int | 
         ),
         (
             "Step times come from a model of the GPU unless you calibrated them (docs/hardware.md); prices are those of"
-            " the catalogue or your own. Check both before you buy."
+            " the catalogue or your own. Check both before you buy. Intervals tell chance alone, not errors of these."
+        ),
+        (
+            "Prefix caching and failing instances are left out in every fleet: where prompts share beginnings fewer"
+            " GPUs are needed, and spare instances come on top, for each pool its own."
         ),
     ]
-    found += [note for fleet in fleets if (note := _gap(fleet))]
-    if recommended is not None:
-        found += _of_pools(fleets[recommended])
-    return tuple(found)
+
+
+def _replications(options: PlanOptions) -> list[str]:
+    """Where intervals say less than they seem to."""
+    if options.seeds == 1:
+        return ["One replication tells nothing of chance: ask for several before acting on a small saving."]
+    if isinstance(options.workload.arrivals, Recorded):
+        return ["Every replication plays the same recorded requests: intervals do not tell how other days differ."]
+    return []
+
+
+def _missed(fleet: FleetPlan, slo: Slo) -> str | None:
+    """Where the confirmation contradicts the size."""
+    if fleet.confirmed is None or not fleet.confirmed.fleet.slo_share.mean < slo.percentile / 100:
+        return None
+    return (
+        f"{fleet.name}: confirmed at the stated traffic, {100 * fleet.confirmed.fleet.slo_share.mean:.1f} % of requests"
+        " keep the objective, too few. Do not build it so; simulate more requests (--requests)."
+    )
 
 
 def _gap(fleet: FleetPlan) -> str | None:
@@ -146,7 +191,11 @@ def _gap(fleet: FleetPlan) -> str | None:
     )
 
 
-def _of_pools(fleet: FleetPlan) -> list[str]:
-    """A pool of one or two instances has no spare."""
-    small = [pool for pool in fleet.pools if pool.pool is Pool.LONG and pool.instances <= 2 and len(fleet.pools) > 1]  # noqa: PLR2004 - one or two
-    return [f"The long pool has {pool.instances} instances only: losing one halves it or ends it." for pool in small]
+def _without_spare(fleet: FleetPlan) -> list[str]:
+    """A pool of one or two instances."""
+    name = {pool.pool: f"The {pool.pool.value} pool" if len(fleet.pools) > 1 else "The pool" for pool in fleet.pools}
+    few = {
+        1: "is one instance: while it is down nothing serves its requests",
+        2: "has two instances: losing one halves it",
+    }
+    return [f"{name[pool.pool]} {few[pool.instances]}." for pool in fleet.pools if pool.instances in few]

@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
-COMMANDS = ("serve", "envoy-config", "mock-vllm", "demo", "bench", "evaluate", "state")
+COMMANDS = (
+    "serve", "envoy-config", "mock-vllm", "demo", "bench", "evaluate", "plan", "simulate", "validate", "bench-sim",
+    "state",
+)  # fmt: skip
 
 
 def dualpool(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -67,11 +70,21 @@ def test_a_misspelt_variable_is_one_line() -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_a_missing_extra_is_named() -> None:
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [
+        ("mock-vllm", "quicktok", "demo"),
+        ("plan", "numba", "plan"),
+        ("simulate", "numba", "plan"),
+        ("bench-sim", "numba", "plan"),
+    ],
+)
+def test_a_missing_extra_is_named(command: str, package: str, extra: str) -> None:
     """Without the packages of an extra, its command says what to install."""
     program = (
-        "import sys; sys.modules['quicktok'] = None; from extproc.cli import main; sys.argv[1:] = ['mock-vllm']; main()"
+        f"import sys; sys.modules[{package!r}] = None; from extproc.cli import main; sys.argv[1:] = [{command!r}];"
+        " main()"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 2
-    assert "pip install 'dualpool[demo]'" in run.stderr
+    assert f"pip install 'dualpool[{extra}]'" in run.stderr

@@ -50,8 +50,9 @@ class Gpu(_Entry):
     """Dense tensor rate with 32-bit accumulation, data sheet."""
     fp8_tflops: PositiveFloat | None = None
     """None where the GPU computes no fp8: weights are then widened to bf16."""
-    interconnect: Literal["nvlink", "pcie"] = "pcie"
-    """How the GPUs of an instance reach each other; other switched fabrics count as nvlink."""
+    interconnect: Literal["nvlink", "pcie", "host"] = "pcie"
+    """How the GPUs of an instance reach each other; other switched fabrics count as nvlink. `host` is PCIe without
+    access to each other's memory, as with GeForce cards."""
     interconnect_gb_s: PositiveFloat = 32.0
     """What one GPU can send, 1e9 bytes a second."""
     usd_per_hour: Annotated[float, Field(ge=0.0)] = 0.0
@@ -68,6 +69,11 @@ class Gpu(_Entry):
     def has_hbm(self) -> bool:
         """Whether its memory is HBM, which is read at a smaller share of its data sheet's bandwidth."""
         return self.memory == "hbm" or (self.memory is None and self.bandwidth_tb_s >= _HBM_TB_S)
+
+    @property
+    def packs_heads(self) -> bool:
+        """Whether attention packs the heads that share KV beside prefill: FlashAttention 3 and later do, on Hopper."""
+        return self.has_hbm and self.fp8_tflops is not None
 
 
 class Experts(BaseModel):

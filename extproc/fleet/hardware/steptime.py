@@ -38,7 +38,7 @@ def step_times(
         kv_s=decode * kv_s,
         pair_s=prefill * _pair_s(model, speed),
         earlier_s=prefill * constants.earlier_token_s * model.growing_layers,
-        mixed_kv_s=0.0 if gpu.has_hbm else decode * constants.mixed_kv_share * kv_s,
+        mixed_kv_s=0.0 if gpu.packs_heads else decode * _mixed_kv_s(model, speed, kv_s),
     )
 
 
@@ -71,17 +71,19 @@ class _Speed:
         self._reduces = all_reduce and tp > 1
         self.constants = constants
         general = constants.hbm_efficiency if gpu.has_hbm else constants.gddr_efficiency
+        general_kv = constants.hbm_kv_efficiency if gpu.has_hbm else general
         self._bandwidth = gpu.bandwidth_tb_s * 1e12 * (gpu.bandwidth_efficiency or general)
+        self._kv_bandwidth = gpu.bandwidth_tb_s * 1e12 * (gpu.bandwidth_efficiency or general_kv)
         self._best = 1e12 * (gpu.measured_tflops or constants.unmeasured_share * gpu.bf16_tflops)
-        self._fp8_gain = (gpu.fp8_tflops or gpu.bf16_tflops) / gpu.bf16_tflops
+        self._fp8_gain = constants.fp8_share * gpu.fp8_tflops / gpu.bf16_tflops if gpu.fp8_tflops else 1.0
         self._link = gpu.interconnect_gb_s * 1e9
         self._all_reduce = ALL_REDUCE[gpu.interconnect]
 
-    def product_s(self, moved_bytes: Floats, flop_per_token: float, tokens: Floats, dtype: str) -> Floats:
+    def product_s(self, moved_bytes: Floats, flop: Floats, tokens: Floats, dtype: str) -> Floats:
         """A product of tokens with weights: the longer of moving bytes and computing, with a smooth knee."""
         rate = self.constants.product_share * self._best * (self._fp8_gain if dtype == "fp8" else 1.0)
         knee, slower = self.constants.knee, self.constants.rows_slowdown * tokens / (tokens + _HALFWAY_TOKENS)
-        both = (moved_bytes / self._bandwidth * (1.0 + slower)) ** knee + (flop_per_token * tokens / rate) ** knee
+        both = (moved_bytes / self._bandwidth * (1.0 + slower)) ** knee + (flop / rate) ** knee
         return np.asarray(both ** (1.0 / knee) + self.constants.kernel_s)
 
     def pass_s(self, bytes_per_token: float, tokens: Floats) -> Floats:
@@ -90,7 +92,11 @@ class _Speed:
 
     def kv_read_s(self, kv_bytes: float) -> float:
         """Reading KV."""
-        return kv_bytes / self._bandwidth
+        return kv_bytes / self._kv_bandwidth
+
+    def tile_flop_s(self, flop: float) -> float:
+        """Attention of decode where it is computed in tiles; always bf16."""
+        return flop / (self._best * self.constants.product_share)
 
     def attention_flop_s(self, flop: float) -> float:
         """Attention of prefill; always bf16."""
@@ -124,22 +130,25 @@ def _mlp_s(model: Model, speed: _Speed, tokens: Floats) -> Floats:
 
 def _linear_s(model: Model, speed: _Speed, rows: float, columns: float, tokens: Floats) -> Floats:
     moved = rows * columns * BYTES[model.dtype] + 2 * (rows + columns) * tokens
-    return speed.product_s(moved, 2 * rows * columns, tokens, model.dtype)
+    return speed.product_s(moved, 2 * rows * columns * tokens, tokens, model.dtype)
 
 
 def _experts_s(model: Model, speed: _Speed, tokens: Floats) -> Floats:
-    """Each expert that any token goes to is read once: count · (1 − (1 − active/count)^tokens) of them."""
+    """Each expert that any token goes to is read once: count · (1 − (1 − active/count)^tokens) of them.
+
+    Rows of each are padded to whole tiles. The router is a small product before, choosing a small kernel after it.
+    """
     experts = model.experts
     assert experts is not None
-    dtype = experts.dtype or model.dtype
+    constants, dtype = speed.constants, experts.dtype or model.dtype
     of_one = 3 * model.hidden * experts.intermediate / speed.tp
     touched = experts.count * (1.0 - (1.0 - experts.active / experts.count) ** tokens)
-    read, compute = speed.constants.expert_bandwidth_share, speed.constants.expert_product_share
-    total = speed.product_s(
-        of_one * BYTES[dtype] * touched / read, 2 * of_one * experts.active / compute, tokens, dtype
-    )
+    rows = experts.active * tokens + constants.expert_padding_rows * touched
+    read = of_one * BYTES[dtype] * touched / constants.expert_bandwidth_share
+    total = speed.product_s(read, 2 * of_one * rows / constants.expert_product_share, tokens, dtype)
     moved = 2 * experts.active * (2 * model.hidden + 3 * experts.intermediate / speed.tp)
-    total += speed.pass_s(4 * 2 * model.hidden, tokens) + speed.pass_s(moved, tokens) + 6 * speed.constants.kernel_s
+    total += speed.pass_s(4 * 2 * model.hidden, tokens) + speed.pass_s(moved, tokens) + constants.expert_s
+    total += _linear_s(model, speed, model.hidden, experts.count, tokens) + constants.kernel_s
     if experts.shared:
         total += _linear_s(model, speed, model.hidden, 3 * experts.shared / speed.tp, tokens)
     return total + speed.all_reduce_s(2 * model.hidden, tokens)
@@ -148,15 +157,22 @@ def _experts_s(model: Model, speed: _Speed, tokens: Floats) -> Floats:
 def _sequences_s(model: Model, speed: _Speed, sequences: Floats) -> Floats:
     """The language head, always bf16 and cut over GPUs; passes over the logits; what a sequence costs the CPU."""
     weights = model.vocab * model.hidden / speed.tp
-    head = speed.product_s(2 * weights + 0 * sequences, 2 * weights, sequences, "bf16")
+    head = speed.product_s(2 * weights + 0 * sequences, 2 * weights * sequences, sequences, "bf16")
     logits = speed.pass_s(10 * model.vocab, sequences)
-    kv = speed.constants.sequence_tokens * speed.kv_read_s(kv_bytes_per_token(model, speed.tp))
-    return np.where(sequences > 0, head + logits + (kv + speed.constants.sequence_s) * sequences, 0.0)
+    heads = max(1, model.kv_heads // speed.tp) * model.layers
+    each = speed.constants.sequence_head_s * heads + speed.constants.sequence_s
+    return np.where(sequences > 0, head + logits + each * sequences, 0.0)
 
 
 def _pair_s(model: Model, speed: _Speed) -> float:
     """Four FLOP for each number of each head: two products of a multiplication and an addition."""
     return speed.attention_flop_s(4.0 * model.growing_layers * model.heads / speed.tp * model.head_dim)
+
+
+def _mixed_kv_s(model: Model, speed: _Speed, kv_s: float) -> float:
+    """How much longer a decoding sequence's token of KV takes where a prefill is in the step."""
+    rows = speed.constants.mixed_rows * model.growing_layers
+    return max(speed.tile_flop_s(4.0 * rows * model.heads / speed.tp * model.head_dim) - kv_s, 0.0)
 
 
 def _corrected(dense: Floats, decode: float, prefill: float) -> Floats:

@@ -1,0 +1,273 @@
+"""Turns what an operator types into the planner's nouns: a workload, a catalogue, an objective, a context.
+
+Knows how flags are spelt and what stands for those not given; computes nothing of any fleet.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from extproc.errors import ConfigurationError
+from extproc.fleet.answers import Plan
+from extproc.fleet.arrivals import ArrivalKind
+from extproc.fleet.cost import Assumed, budgets
+from extproc.fleet.declared import parse_policy
+from extproc.fleet.hardware.catalog import Catalog, builtin
+from extproc.fleet.hardware.entries import Gpu, Model
+from extproc.fleet.hardware.versions import LATEST
+from extproc.fleet.options import PlanOptions
+from extproc.fleet.samples import FixedShare
+from extproc.fleet.values import Slo
+from extproc.fleet.workload import Lengths, Options, Workload, of_file, of_preset
+
+PRESET, MODEL, GPU = "azure-2023", "llama-3-70b", "a100-80gb"
+"""For who asks for nothing else: the traffic, model and GPU of arXiv 2604.08075."""
+RATE_PER_S = 1000.0
+MAX_MODEL_LEN = 65_536
+_MS = {"ttft": "ttft_s", "tpot": "tpot_s"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficFlags:
+    """Which requests come; at most one of the first three is given."""
+
+    preset: str | None = None
+    trace: Path | None = None
+    cdf: Path | None = None
+    output_share: float | None = None
+    """How a distribution of totals is split; only with one."""
+    rate_per_s: float | None = None
+    arrivals: str | None = None
+    dispersion: float | None = None
+    max_tokens: str | None = None
+    """As `extproc.fleet.declared.FORMS` writes policies."""
+
+    def workload(self) -> Workload:
+        """What they describe.
+
+        Raises:
+            ConfigurationError: they contradict each other, or a file cannot be used.
+        """
+        given = [flag for flag in ("preset", "trace", "cdf") if getattr(self, flag) is not None]
+        if len(given) > 1:
+            raise ConfigurationError(f"--{given[0]} and --{given[1]} both say what comes: give one of them")
+        if self.output_share is not None and self.cdf is None:
+            raise ConfigurationError("--output-share splits the totals of a distribution: give it with --cdf")
+        if self.trace is not None:
+            return of_file(self.trace, self._options(self.rate_per_s))
+        options = self._options(RATE_PER_S if self.rate_per_s is None else self.rate_per_s)
+        if self.cdf is not None:
+            return of_file(self.cdf, options, output=_split_of(self.output_share))
+        return of_preset(self.preset or PRESET, options)
+
+    def _options(self, rate_per_s: float | None) -> Options:
+        return Options(
+            rate_per_s=rate_per_s,
+            arrivals=None if self.arrivals is None else ArrivalKind(self.arrivals),
+            declared=None if self.max_tokens is None else parse_policy(self.max_tokens),
+            dispersion=self.dispersion,
+        )
+
+
+def _split_of(output_share: float | None) -> FixedShare:
+    if output_share is None:
+        return FixedShare()
+    if not 0.0 < output_share < 1.0:
+        raise ConfigurationError(f"--output-share {output_share} must lie between 0 and 1")
+    return FixedShare(output_share)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogFlags:
+    """Where GPUs, models and prices come from, beside what the package brings."""
+
+    gpus: Path | None = None
+    models: Path | None = None
+    prices: tuple[str, ...] = ()
+    """`GPU=USD`, per GPU and hour."""
+
+    def catalog(self) -> Catalog:
+        """The catalogue with them.
+
+        Raises:
+            ConfigurationError: a file or a price cannot be read, or the GPU of a price is not known.
+        """
+        return priced(builtin().extended(gpus=self.gpus, models=self.models), self.prices)
+
+
+def priced(catalog: Catalog, prices: Sequence[str]) -> Catalog:
+    """The catalogue with an operator's prices in place of its own.
+
+    Raises:
+        ConfigurationError: one is not `GPU=USD`, or names no GPU of the catalogue.
+    """
+    own = {gpu.name: gpu for gpu in (_priced(catalog, price) for price in prices)}
+    return replace(catalog, gpus={**catalog.gpus, **own}) if own else catalog
+
+
+def _priced(catalog: Catalog, text: str) -> Gpu:
+    name, _, usd = text.partition("=")
+    try:
+        usd_per_hour = float(usd)
+    except ValueError:
+        usd_per_hour = -1.0
+    if not 0.0 <= usd_per_hour < float("inf"):
+        raise ConfigurationError(f"--price {text!r} is none: expected GPU=USD per hour, such as a100-80gb=1.80")
+    return catalog.gpu(name).model_copy(update={"usd_per_hour": usd_per_hour, "price_source": "given with --price"})
+
+
+def gpus_of(catalog: Catalog, names: Sequence[str], prices: Sequence[str] = ()) -> tuple[Gpu, ...]:
+    """GPUs by their names, each once; a file's GPU takes a price that was given for its name.
+
+    Raises:
+        ConfigurationError: one is not known.
+    """
+    given = {name: float(usd) for name, _, usd in (price.partition("=") for price in prices)}
+    found: Mapping[str, Gpu] = {gpu.name: gpu for gpu in map(catalog.gpu, names or (GPU,))}
+    return tuple(
+        gpu.model_copy(update={"usd_per_hour": given[name]}) if name in given else gpu for name, gpu in found.items()
+    )
+
+
+def slo_of(
+    goodput: Sequence[str] = (),
+    *,
+    ttft_ms: float | None = None,
+    tpot_ms: float | None = None,
+    percentile: float | None = None,
+) -> Slo:
+    """What is promised to users; what is not given is as `Slo` has it.
+
+    Args:
+        goodput: `ttft:2000` and `tpot:80`, in milliseconds, as `vllm bench serve --goodput` takes them.
+        ttft_ms: the same, by itself.
+        tpot_ms: likewise.
+        percentile: of requests that must keep both.
+
+    Raises:
+        ConfigurationError: one is not of that form, given twice, or not above 0.
+    """
+    given: dict[str, float] = {}
+    for text in goodput:
+        name, _, ms = text.partition(":")
+        if name not in _MS or not _is_number(ms):
+            raise ConfigurationError(
+                f"--goodput {text!r} is not understood: expected ttft:MS or tpot:MS, such as ttft:2000"
+            )
+        given[name] = float(ms)
+    for name, value in (("ttft", ttft_ms), ("tpot", tpot_ms)):
+        if value is not None and given.setdefault(name, value) != value:
+            raise ConfigurationError(f"--{name} {value:g} and --goodput {name}:{given[name]:g} contradict each other")
+    if not all(0.0 < value < float("inf") for value in given.values()):
+        raise ConfigurationError("the times of an objective are milliseconds above 0")
+    if percentile is not None and not 0.0 < percentile < 100.0:  # noqa: PLR2004 - a percentage
+        raise ConfigurationError(f"--percentile {percentile:g} must lie between 0 and 100, such as 99")
+    slo = replace(Slo(), **{_MS[name]: value / 1000 for name, value in given.items()})
+    return slo if percentile is None else replace(slo, percentile=percentile)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def context_of(model: Model, max_model_len: int | None) -> int:
+    """The longest context: what is given, else `MAX_MODEL_LEN` or what the model was made for if that is less.
+
+    Raises:
+        ConfigurationError: it is below 1.
+    """
+    if max_model_len is None:
+        return min(MAX_MODEL_LEN, model.max_context)
+    if max_model_len < 1:
+        raise ConfigurationError(f"--max-model-len {max_model_len} must be at least 1")
+    return max_model_len
+
+
+def context_notes(model: Model, max_model_len: int, lengths: Lengths) -> tuple[str, ...]:
+    """What to know of a context: whether vLLM takes it, and what of the traffic does not fit it."""
+    found = []
+    if max_model_len > model.max_context:
+        found.append(
+            f"{model.name} was made for {model.max_context:,} tokens: vLLM takes --max-model-len {max_model_len:,} only"
+            " with VLLM_ALLOW_LONG_MAX_MODEL_LEN=1, and answers may suffer beyond."
+        )
+    beyond = float(lengths.weight[budgets(lengths, Assumed.DECLARED) > max_model_len].sum() / lengths.weight.sum())
+    if beyond > 0.0:
+        found.append(
+            f"{100 * beyond:.2g} % of requests do not fit {max_model_len:,} tokens with what they declare: no fleet"
+            " answers those in full."
+        )
+    return tuple(found)
+
+
+def short_share(lengths: Lengths, threshold_tokens: int) -> float:
+    """Share of requests whose true budget is within a threshold."""
+    fits = budgets(lengths, Assumed.DECLARED) <= threshold_tokens
+    return float(np.sum(lengths.weight[fits]) / np.sum(lengths.weight))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFlags:
+    """What `dualpool plan` is asked; what is empty or None takes the default of `PlanOptions`."""
+
+    traffic: TrafficFlags
+    known: CatalogFlags
+    model: str = MODEL
+    gpus: tuple[str, ...] = ()
+    max_model_len: int | None = None
+    tensor_parallel: tuple[int, ...] = ()
+    max_num_seqs: int | None = None
+    vllm: str = LATEST
+    goodput: tuple[str, ...] = ()
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    percentile: float | None = None
+    thresholds: tuple[int, ...] = ()
+    utilisation_cap: float = 0.85
+    promise: float = 0.001
+    seeds: int = 4
+    requests: int = 20_000
+    jobs: int | None = None
+
+    def options(self) -> PlanOptions:
+        """The question.
+
+        Raises:
+            ConfigurationError: a flag or a file cannot be used.
+        """
+        catalog = self.known.catalog()
+        model = catalog.model(self.model)
+        options = PlanOptions(
+            workload=self.traffic.workload(),
+            model=model,
+            gpus=gpus_of(catalog, self.gpus, self.known.prices),
+            max_model_len=context_of(model, self.max_model_len),
+            slo=slo_of(self.goodput, ttft_ms=self.ttft_ms, tpot_ms=self.tpot_ms, percentile=self.percentile),
+            vllm=self.vllm,
+            thresholds=self.thresholds,
+            utilisation_cap=_share("--utilization-cap", self.utilisation_cap),
+            promise=_share("--promise", self.promise),
+            seeds=self.seeds,
+            requests=self.requests,
+            max_num_seqs=self.max_num_seqs,
+            jobs=self.jobs,
+        )
+        return replace(options, tensor_parallel=self.tensor_parallel) if self.tensor_parallel else options
+
+
+def _share(flag: str, value: float) -> float:
+    if not 0.0 < value <= 1.0:
+        raise ConfigurationError(f"{flag} {value:g} is a share: above 0 and at most 1")
+    return value
+
+
+def with_context_notes(plan: Plan, options: PlanOptions) -> Plan:
+    """A plan that says what to know of its longest context."""
+    more = context_notes(options.model, options.max_model_len, options.workload.lengths())
+    return replace(plan, notes=(*plan.notes, *more))

@@ -1,0 +1,96 @@
+from dataclasses import replace
+
+import pytest
+
+from extproc.fleet.answers import Baseline, RouterKind
+from extproc.fleet.capacity import capacity
+from extproc.fleet.dispatch import Oracle, Single
+from extproc.fleet.drafts import Draft, PoolDraft
+from extproc.fleet.hardware.catalog import builtin
+from extproc.fleet.options import PlanOptions, completed
+from extproc.fleet.tasks import Confirm, Size, quick_dispatch
+from extproc.fleet.workload import Options, synthetic
+from extproc.routing.values import Pool
+from tests.fleet.reference import spec_of
+
+CATALOG = builtin()
+WORKLOAD = synthetic(
+    Options(rate_per_s=4.0), prompt_tokens=150, output_tokens=20, prompt_deviation=0.4, output_deviation=0.4
+)
+OPTIONS = completed(
+    PlanOptions(
+        WORKLOAD, CATALOG.model("llama-3-8b"), (CATALOG.gpu("a100-80gb"),), 4096, tensor_parallel=(1,), requests=400
+    )
+)
+SPEC = spec_of(kv_blocks=600, max_num_seqs=16, max_num_batched_tokens=256, max_model_len=4096)
+SHORT = replace(SPEC, max_model_len=200)
+
+
+def draft(router: RouterKind, instances: int = 2) -> Draft:
+    """Two pools, or one without a router."""
+    sustains = capacity(SPEC, WORKLOAD.lengths(), OPTIONS.slo)
+    if router is RouterKind.NONE:
+        return Draft("one", "", Baseline.B1, router, None, (PoolDraft(Pool.LONG, SPEC, 1.0, sustains, instances),))
+    pools = (
+        PoolDraft(Pool.SHORT, SHORT, 0.6, sustains, instances),
+        PoolDraft(Pool.LONG, SPEC, 0.4, sustains, instances),
+    )
+    return Draft("two", "", Baseline.SPLIT, router, 200, pools)
+
+
+def test_a_fleet_is_sized_pool_by_pool() -> None:
+    """Twice alike; another seed draws other requests; a fleet for more traffic is larger."""
+    sizes = [Size(OPTIONS, draft(RouterKind.ORACLE), seed).perform() for seed in (1, 1)]
+    assert sizes[0] == sizes[1]
+    assert all(count is not None and count >= 1 for count in sizes[0])
+    (one,) = Size(OPTIONS, draft(RouterKind.NONE), 1).perform()
+    busy = replace(OPTIONS, workload=synthetic(Options(rate_per_s=40.0), prompt_tokens=150, output_tokens=20))
+    (more,) = Size(busy, draft(RouterKind.NONE), 1).perform()
+    assert one is not None
+    assert more is not None
+    assert more > one
+
+
+def test_reserves_take_instances() -> None:
+    """A lower cap on utilisation never makes a fleet smaller, and a much lower one makes it larger."""
+    tight, loose = (
+        Size(replace(OPTIONS, utilisation_cap=cap), draft(RouterKind.NONE), 1).perform()[0] for cap in (1.0, 0.2)
+    )
+    assert tight is not None
+    assert loose is not None
+    assert loose > tight
+
+
+def test_a_router_that_errs_too_often_keeps_no_objective() -> None:
+    """Four bytes a token sends more short than fits: requests are cut, however many instances there are."""
+    assert None in Size(OPTIONS, draft(RouterKind.FIXED), 1).perform()
+
+
+def test_a_confirmation_drives_the_router_itself() -> None:
+    """Ours decides in stages, after it has learned; the oracle has none."""
+    small = replace(OPTIONS, requests=150)
+    ours = Confirm(small, draft(RouterKind.ANYTIME), (2, 2), 1).perform()
+    assert sum(ours.stages.values()) == pytest.approx(1.0)
+    assert ours.run.requests == 450
+    assert Confirm(small, draft(RouterKind.ORACLE), (2, 2), 1).perform().stages == {}
+
+
+def test_confirmations_come_to_the_same() -> None:
+    """With the router in the loop; and what it sees is no more than the stated traffic."""
+    runs = [Confirm(replace(OPTIONS, requests=150), draft(RouterKind.ANYTIME), (2, 2), 1).perform() for _ in range(2)]
+    assert runs[0].run.under == runs[1].run.under
+    assert [pool.outcomes for pool in runs[0].run.pools] == [pool.outcomes for pool in runs[1].run.pools]
+    assert runs[0].run.requests / runs[0].run.simulated_s == pytest.approx(4.0, rel=0.2)
+
+
+def test_a_large_fleet_is_confirmed_in_part() -> None:
+    """A tenth of 4,000 instances gets a tenth of the traffic."""
+    busy = replace(OPTIONS, workload=synthetic(Options(rate_per_s=40.0)), requests=100)
+    run = Confirm(busy, draft(RouterKind.NONE), (4000,), 1).perform().run
+    assert run.requests / run.simulated_s == pytest.approx(4.0, rel=0.2)
+
+
+def test_who_routes() -> None:
+    """Nobody for one pool, the truth for an oracle."""
+    assert quick_dispatch(OPTIONS, draft(RouterKind.NONE), 1) == Single()
+    assert quick_dispatch(OPTIONS, draft(RouterKind.ORACLE), 1) == Oracle(200)

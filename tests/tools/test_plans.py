@@ -1,0 +1,123 @@
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from extproc.cli import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(name: str) -> ModuleType:
+    """One of the tools as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def interval(mean: float, width: float = 0.0) -> dict[str, float]:
+    """As JSON has it."""
+    return {"mean": mean, "low": mean - width, "high": mean + width}
+
+
+def fleet(baseline: str, router: str, gpus: int, **more: Any) -> dict[str, Any]:
+    """One fleet of a plan, as far as the tables read it: eight GPUs an instance, a dollar each."""
+    measured = {
+        "ttft_p99_s": interval(1.5),
+        "tpot_p99_s": interval(0.06),
+        "preemptions_per_mille": interval(0.0),
+        "rejected": interval(0.0002),
+        "truncated": interval(0.0),
+        "running_mean": interval(3.0 * min(400, gpus // 8)),
+        "kv_mean": interval(0.02),
+    }
+    pool = {
+        "pool": "long",
+        "instance": "8x a100-80gb",
+        "instances": gpus // 8,
+        "max_num_batched_tokens": 512,
+        "max_num_seqs": 256,
+        "rate_per_s": 100.0,
+        "limit": "compute",
+    }
+    found = {
+        "name": baseline,
+        "baseline": baseline,
+        "router": router,
+        "threshold_tokens": None,
+        "gpus": gpus,
+        "gpus_closed_form": gpus,
+        "gpu_range": interval(gpus - 8, 8),
+        "usd_range": interval(gpus, 8),
+        "usd_per_year": 8_760.0 * gpus,
+        "infeasible": None,
+        "pools": [pool],
+        "confirmed": {"fleet": measured, "pools": [measured]},
+    }
+    return found | more
+
+
+def plan() -> dict[str, Any]:
+    """Two pools that take half of what a tuned pool takes."""
+    fleets = [
+        fleet("B1", "none", 6_400),
+        fleet("B2", "none", 3_200),
+        fleet("split", "anytime", 1_600, name="two pools, anytime", threshold_tokens=4_096),
+        fleet("split", "oracle", 800, threshold_tokens=4_096),
+        fleet("split", "fixed", 800, infeasible="no number of instances keeps the objective"),
+    ]
+    return {"verdict": "split", "sentence": "Two pools help.", "fleets": fleets}
+
+
+@pytest.mark.parametrize("name", ["plans", "estimators_cost"])
+def test_every_flag_of_the_commands_exists(name: str) -> None:
+    """What the documents tell a reader to type is what `dualpool` takes."""
+    tool = script(name)
+    lines = tool.commands() if name == "estimators_cost" else [(case.name, tool.command(case)) for case in tool.CASES]
+    for _, line in lines:
+        words = line.split()
+        known = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200"}).output
+        assert words[0] == "dualpool"
+        assert [word for word in words if word.startswith("--") and not re.search(rf"{word}\b", known)] == []
+
+
+def test_savings_are_of_the_other_fleets_cost() -> None:
+    """Half the GPUs of a tuned pool save 50 %, and a quarter of the defaults' 75 %, with an interval."""
+    tool = script("plans")
+    line = tool.summary([(tool.CASES[0], plan())]).splitlines()[-1]
+    assert "| 75 % (" in line.replace("75.0", "75")
+    assert "| 50 % (" in line.replace("50.0", "50")
+
+
+def test_a_case_shows_one_pool_and_what_our_router_parts() -> None:
+    """Rows of the oracle and of other routers are for another document; the command stands above the tables."""
+    tool = script("plans")
+    text = tool.section(tool.CASES[0], plan())
+    assert f"    {tool.command(tool.CASES[0])}\n" in text
+    assert "| two pools | 4,096 | 1,600 | 1,600 (1,584 to 1,600) | 14.0 | 1.50 s | 60 ms | 0 ‰ | 0.02 % | 0 % |" in text
+    assert "oracle" not in text
+
+
+def test_a_large_fleet_was_simulated_in_part() -> None:
+    """3 requests run on each instance whether 200 or 800 of them stand for the pool in the confirmation."""
+    tool = script("plans")
+    text = tool.section(tool.CASES[0], plan())
+    assert text.count("| 3 of 256 |") == 3
+
+
+def test_an_estimator_that_no_fleet_can_bear_has_no_price() -> None:
+    """The table says so, and shows what the others cost and lose."""
+    tool = script("estimators_cost")
+    lost = {"under": interval(0.001), "over": interval(0.02), "fleet": plan()["fleets"][0]["confirmed"]["fleet"]}
+    table = tool.table({router: {"confirmed": lost} for router in tool.ROUTERS}, plan())
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()[2:]}
+    assert rows["4 bytes a token"].endswith("| none keeps the objective | – |")
+    assert rows["ours"] == "| ours | 0.1 % | 2.0 % | 0.02 % | 0 % | 1,600 (1,584 to 1,600) | 14.0 |"
+    assert "3,200" in rows["one pool, tuned (B2)"]

@@ -1,0 +1,257 @@
+"""Prints docs/results/plans.md from what `dualpool plan --json` said of a list of cases.
+
+python tools/plans.py commands DIRECTORY | sh
+python tools/plans.py document DIRECTORY > docs/results/plans.md
+
+The first prints one command for each case, which writes DIRECTORY/<case>.json; the second tables them.
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from extproc.fleet.answers import Interval
+from extproc.fleet.report import shown
+
+SEEDS = 3
+_WEIGHED = ("B0", "B1", "B2", "B2_hardware")
+"""One pool; of two pools only those that our router parts are shown."""
+_BASES = ("B1", "B2")
+_CONFIRMED_MOST = 400
+"""Instances that a confirmation simulates at most (extproc/fleet/tasks.py)."""
+
+
+class Case(NamedTuple):
+    """One question and what to make of the answer."""
+
+    name: str
+    title: str
+    flags: str
+    why: str
+    """What binds, in words; figures are the table's."""
+
+
+_AZURE = "--preset azure-2023 --rate 1000 --max-model-len 65536"
+CASES = (
+    Case(
+        "azure",
+        "Azure, 1,000 requests/s, Llama-3-70B on A100",
+        f"{_AZURE} --model llama-3-70b --gpu a100-80gb",
+        "",
+    ),
+    Case(
+        "lmsys",
+        "LMSYS chat, 1,000 requests/s, Llama-3-70B on A100",
+        "--preset lmsys-chat --rate 1000 --max-model-len 65536 --model llama-3-70b --gpu a100-80gb",
+        "",
+    ),
+    Case(
+        "qwen",
+        "Azure, 10,000 requests/s, Qwen3-235B-A22B in FP8 on MI300X",
+        "--preset azure-2023 --rate 10000 --model Qwen/Qwen3-235B-A22B-FP8 --gpu mi300x",
+        "",
+    ),
+    Case(
+        "agent",
+        "Agents, 100 requests/s, Llama-3.1-70B on A100, 128K context",
+        "--preset agent-heavy --rate 100 --max-model-len 131072 --model llama-3.1-70b --gpu a100-80gb",
+        "",
+    ),
+    Case(
+        "mooncake",
+        "Mooncake conversations, 100 requests/s, Llama-3.1-70B on A100, 128K context",
+        "--preset mooncake --rate 100 --max-model-len 131072 --model llama-3.1-70b --gpu a100-80gb",
+        "",
+    ),
+    Case(
+        "h100",
+        "Azure, 1,000 requests/s, Llama-3-70B on H100",
+        f"{_AZURE} --model llama-3-70b --gpu h100-80gb",
+        "",
+    ),
+    Case(
+        "l40s",
+        "Azure, 1,000 requests/s, Llama-3.1-8B on A100, L40S for the short pool",
+        f"{_AZURE} --model llama-3.1-8b --gpu a100-80gb --gpu l40s",
+        "",
+    ),
+)
+
+
+def main() -> None:
+    """Print commands or the document."""
+    parser = argparse.ArgumentParser(description="Plans of docs/results/plans.md.")
+    parser.add_argument("what", choices=("commands", "document"))
+    parser.add_argument("directory", type=Path)
+    given = parser.parse_args()
+    if given.what == "commands":
+        sys.stdout.writelines(f"{command(case)} > {given.directory / case.name}.json\n" for case in CASES)
+        return
+    found = [(case, json.loads((given.directory / f"{case.name}.json").read_text())) for case in CASES]
+    sys.stdout.write(document(found))
+
+
+def command(case: Case) -> str:
+    """That answers a case."""
+    return f"dualpool plan {case.flags} --seeds {SEEDS} --json"
+
+
+def document(found: list[tuple[Case, dict[str, Any]]]) -> str:
+    """All of it."""
+    return "\n".join([HEAD, summary(found), *(section(case, plan) for case, plan in found)])
+
+
+def summary(found: list[tuple[Case, dict[str, Any]]]) -> str:
+    """One line for each case: what the planner recommends, and what the best two pools save."""
+    lines = _head("case", "verdict", "B1, GPUs:", "B2, GPUs:", "two pools, GPUs:", "saved against B1:", "against B2:")
+    for case, plan in found:
+        best = _best_split(plan)
+        bases = [_by_baseline(plan, base) for base in _BASES]
+        cells = [case.title, plan["verdict"].replace("_", " "), *(_gpus(base) for base in bases), _gpus(best)]
+        lines.append(_row([*cells, *(_saved(best, base) for base in bases)]))
+    return "\n".join(lines) + "\n"
+
+
+def section(case: Case, plan: dict[str, Any]) -> str:
+    """One case: the command, what the planner says, its fleets and their pools, and why."""
+    fleets = [fleet for fleet in plan["fleets"] if fleet["baseline"] in _WEIGHED or fleet["router"] == "anytime"]
+    parts = [
+        f"## {case.title}\n",
+        f"    {command(case)}\n",
+        f"**{plan['sentence']}**\n",
+        _fleet_table(plan, fleets),
+        _pool_table(fleets),
+        f"{case.why}\n",
+    ]
+    return "\n".join(parts)
+
+
+def _fleet_table(plan: dict[str, Any], fleets: list[dict[str, Any]]) -> str:
+    sizes = ("fleet", "threshold:", "GPUs, calculated:", "GPUs, simulated:", "M$ a year:")
+    served = ("P99 TTFT:", "P99 TPOT:", "preempted:", "refused:", "truncated:")
+    lines = _head(*sizes, *served, "saved against B1:", "against B2:")
+    bases = [_by_baseline(plan, base) for base in _BASES]
+    for fleet in fleets:
+        threshold = shown.ABSENT if fleet["threshold_tokens"] is None else shown.tokens(fleet["threshold_tokens"])
+        head = [fleet["name"].removesuffix(", anytime"), threshold, shown.count(fleet["gpus_closed_form"])]
+        if fleet["infeasible"]:
+            lines.append(_row([*head, fleet["infeasible"], *[shown.ABSENT] * 8]))
+            continue
+        saved = [_saved(fleet, base) if fleet is not base else shown.ABSENT for base in bases]
+        lines.append(_row([*head, _gpus(fleet), f"{fleet['usd_per_year'] / 1e6:,.1f}", *_experience(fleet), *saved]))
+    return "\n".join(lines) + "\n"
+
+
+def _experience(fleet: dict[str, Any]) -> list[str]:
+    """What its users get."""
+    if not fleet["confirmed"]:
+        return [shown.ABSENT] * 5
+    found = fleet["confirmed"]["fleet"]
+    times = [shown.seconds(_mean(found[name])) for name in ("ttft_p99_s", "tpot_p99_s")]
+    shares = [shown.percent(_mean(found[name])) for name in ("rejected", "truncated")]
+    return [*times, shown.per_mille(_mean(found["preemptions_per_mille"])), *shares]
+
+
+def _pool_table(fleets: list[dict[str, Any]]) -> str:
+    size = ("fleet", "pool", "instances:", "batched tokens:", "requests/s of each:")
+    lines = _head(*size, "running, of max_num_seqs:", "KV used:", "bound by")
+    for fleet in fleets:
+        for at, pool in enumerate(fleet["pools"]):
+            found = fleet["confirmed"]["pools"][at] if fleet["confirmed"] else None
+            running = _mean(found["running_mean"]) / _simulated(fleet, pool) if found else math.nan
+            kv = _mean(found["kv_mean"]) if found else math.nan
+            name = pool["pool"] if len(fleet["pools"]) > 1 else "one"
+            lines.append(_row([
+                fleet["name"].removesuffix(", anytime"),
+                name,
+                f"{pool['instances']:,} × {pool['instance']}",
+                shown.tokens(pool["max_num_batched_tokens"]),
+                f"{pool['rate_per_s'] / pool['instances']:.2f}",
+                f"{shown.count(round(running, 1))} of {pool['max_num_seqs']:,}",
+                shown.percent(kv),
+                pool["limit"],
+            ]))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _simulated(fleet: dict[str, Any], pool: dict[str, Any]) -> int:
+    """Instances of the pool in the confirmation: a large fleet is simulated in part."""
+    instances: int = pool["instances"]
+    part = min(1.0, _CONFIRMED_MOST / sum(int(each["instances"]) for each in fleet["pools"]))
+    return max(1, round(part * instances))
+
+
+def _best_split(plan: dict[str, Any]) -> dict[str, Any] | None:
+    """The cheapest two pools that our router parts."""
+    ours = [fleet for fleet in plan["fleets"] if fleet["router"] == "anytime" and not fleet["infeasible"]]
+    return min(ours, key=lambda fleet: float(fleet["usd_per_year"]), default=None)
+
+
+def _by_baseline(plan: dict[str, Any], baseline: str) -> dict[str, Any] | None:
+    return next((fleet for fleet in plan["fleets"] if fleet["baseline"] == baseline and not fleet["infeasible"]), None)
+
+
+def _gpus(fleet: dict[str, Any] | None) -> str:
+    """That are bought, and the interval of what replications need."""
+    if fleet is None or not fleet["gpu_range"]:
+        return shown.ABSENT if fleet is None else shown.count(fleet["gpus"])
+    found = fleet["gpu_range"]
+    return f"{shown.count(fleet['gpus'])} ({shown.count(round(found['low']))} to {shown.count(round(found['high']))})"
+
+
+def _saved(fleet: dict[str, Any] | None, base: dict[str, Any] | None) -> str:
+    """Of the other's cost: means over replications, their intervals taken as independent."""
+    if not fleet or not base or not fleet["usd_range"] or not base["usd_range"]:
+        return shown.ABSENT
+    ours, theirs = fleet["usd_range"], base["usd_range"]
+    left = ours["mean"] / theirs["mean"]
+    width = left * math.hypot(*((one["high"] - one["mean"]) / one["mean"] for one in (ours, theirs)))
+    return shown.spread(Interval(1 - left, 1 - left - width, 1 - left + width), shown.percent)
+
+
+def _mean(found: dict[str, float | None]) -> float:
+    mean = found["mean"]
+    return math.nan if mean is None else mean
+
+
+def _head(*columns: str) -> list[str]:
+    """Of a table; a column whose name ends in a colon holds figures."""
+    return [
+        _row([name.rstrip(":") for name in columns]),
+        _row(["---:" if name[-1] == ":" else "---" for name in columns]),
+    ]
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+HEAD = f"""# What the planner says: against vLLM's defaults, and against one pool that is tuned
+
+Printed by
+
+    python tools/plans.py commands plans | sh
+    python tools/plans.py document plans > docs/results/plans.md
+
+The questions of [published.md](published.md) and some others, put to `dualpool plan`. B0 runs as many requests at a
+time as whole contexts fit into the KV cache, which is what the published savings are measured against; B1 is vLLM as it
+starts; B2 has its batch settings and tensor parallelism chosen for the traffic, which is what two pools must beat.
+Every fleet keeps the same objective: 99 % of each pool's requests have their first token within 2 s (longer for the
+longest prompts, alike in all fleets) and further ones every 80 ms, at 118 % of the stated traffic.
+
+GPUs are those to buy, enough in each of {SEEDS} replications; in brackets the 95 % interval of what they need one by
+one. Savings are of cost, means over replications; their interval takes both fleets as independent, so it may differ a
+little from the planner's own sentence, which compares them replication by replication. Intervals tell chance alone:
+step times come from a model of each GPU, and prices from the catalogue (extproc/fleet/hardware/gpus.yaml). With other
+prices, another release of the catalogue or your own calibration the figures change; for the same ones they do not.
+
+"KV used" and "running" are means at the stated traffic; "bound by" is what stops an instance from taking more by the
+closed form; "calculated" is by the closed form.
+"""
+
+
+if __name__ == "__main__":
+    main()
