@@ -3,7 +3,8 @@
 python tools/estimators_cost.py commands DIRECTORY | sh
 python tools/estimators_cost.py document DIRECTORY > docs/results/estimators-cost.md
 
-The first prints the commands, each of which writes a file into DIRECTORY; the second tables them.
+The first prints the commands, each of which writes a file into DIRECTORY; the second tables the thresholds of which all
+files are there.
 """
 
 import argparse
@@ -56,7 +57,8 @@ def main() -> None:
     if given.what == "commands":
         sys.stdout.writelines(f"{line} > {given.directory / name}\n" for name, line in commands())
         return
-    found = {name: json.loads((given.directory / name).read_text()) for name, _ in commands()}
+    paths = {name: given.directory / name for name, _ in commands()}
+    found = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
     sys.stdout.write(document(found))
 
 
@@ -88,8 +90,11 @@ def document(found: dict[str, Any]) -> str:
     for traffic in TRAFFIC:
         parts.append(f"## {traffic.title}\n")
         for threshold in THRESHOLDS:
+            names = {router: _run(traffic, threshold, router) for router in ROUTERS}
+            if not {*names.values(), _plan(traffic, threshold)} <= found.keys():
+                continue
             plan = found[_plan(traffic, threshold)]
-            runs = {router: found[_run(traffic, threshold, router)] for router in ROUTERS}
+            runs = {router: found[name] for router, name in names.items()}
             shared = simulation(traffic, threshold, "ROUTER").replace(" --json", "")
             parts += [f"Threshold {threshold:,}:\n\n    {shared}\n    {planning(traffic, threshold)}\n"]
             parts.append(table(runs, plan))

@@ -3,7 +3,7 @@
 python tools/plans.py commands DIRECTORY | sh
 python tools/plans.py document DIRECTORY > docs/results/plans.md
 
-The first prints one command for each case, which writes DIRECTORY/<case>.json; the second tables them.
+The first prints one command for each case, which writes DIRECTORY/<case>.json; the second tables those that are there.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import yaml
 
 from extproc.fleet.answers import Interval
 from extproc.fleet.report import shown
@@ -31,54 +33,12 @@ class Case(NamedTuple):
     title: str
     flags: str
     why: str
-    """What binds, in words; figures are the table's."""
+    """What binds."""
+    sweep: bool = False
+    """Whether to table all thresholds."""
 
 
-_AZURE = "--preset azure-2023 --rate 1000 --max-model-len 65536"
-CASES = (
-    Case(
-        "azure",
-        "Azure, 1,000 requests/s, Llama-3-70B on A100",
-        f"{_AZURE} --model llama-3-70b --gpu a100-80gb",
-        "",
-    ),
-    Case(
-        "lmsys",
-        "LMSYS chat, 1,000 requests/s, Llama-3-70B on A100",
-        "--preset lmsys-chat --rate 1000 --max-model-len 65536 --model llama-3-70b --gpu a100-80gb",
-        "",
-    ),
-    Case(
-        "qwen",
-        "Azure, 10,000 requests/s, Qwen3-235B-A22B in FP8 on MI300X",
-        "--preset azure-2023 --rate 10000 --model Qwen/Qwen3-235B-A22B-FP8 --gpu mi300x",
-        "",
-    ),
-    Case(
-        "agent",
-        "Agents, 100 requests/s, Llama-3.1-70B on A100, 128K context",
-        "--preset agent-heavy --rate 100 --max-model-len 131072 --model llama-3.1-70b --gpu a100-80gb",
-        "",
-    ),
-    Case(
-        "mooncake",
-        "Mooncake conversations, 100 requests/s, Llama-3.1-70B on A100, 128K context",
-        "--preset mooncake --rate 100 --max-model-len 131072 --model llama-3.1-70b --gpu a100-80gb",
-        "",
-    ),
-    Case(
-        "h100",
-        "Azure, 1,000 requests/s, Llama-3-70B on H100",
-        f"{_AZURE} --model llama-3-70b --gpu h100-80gb",
-        "",
-    ),
-    Case(
-        "l40s",
-        "Azure, 1,000 requests/s, Llama-3.1-8B on A100, L40S for the short pool",
-        f"{_AZURE} --model llama-3.1-8b --gpu a100-80gb --gpu l40s",
-        "",
-    ),
-)
+CASES = tuple(Case(**case) for case in yaml.safe_load((Path(__file__).parent / "plans.yaml").read_text()))
 
 
 def main() -> None:
@@ -90,8 +50,13 @@ def main() -> None:
     if given.what == "commands":
         sys.stdout.writelines(f"{command(case)} > {given.directory / case.name}.json\n" for case in CASES)
         return
-    found = [(case, json.loads((given.directory / f"{case.name}.json").read_text())) for case in CASES]
-    sys.stdout.write(document(found))
+    sys.stdout.write(document([(case, json.loads(path.read_text())) for case, path in written(given.directory)]))
+
+
+def written(directory: Path) -> list[tuple[Case, Path]]:
+    """Cases that were answered, with their files."""
+    paths = [(case, directory / f"{case.name}.json") for case in CASES]
+    return [(case, path) for case, path in paths if path.exists()]
 
 
 def command(case: Case) -> str:
@@ -124,6 +89,7 @@ def section(case: Case, plan: dict[str, Any]) -> str:
         f"**{plan['sentence']}**\n",
         _fleet_table(plan, fleets),
         _pool_table(fleets),
+        *([_sweep_table(plan)] if case.sweep else []),
         f"{case.why}\n",
     ]
     return "\n".join(parts)
@@ -174,6 +140,21 @@ def _pool_table(fleets: list[dict[str, Any]]) -> str:
                 shown.percent(kv),
                 pool["limit"],
             ]))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _sweep_table(plan: dict[str, Any]) -> str:
+    """All thresholds on the hardware of one pool; those that the closed form likes best were simulated."""
+    closed = ("by α·(1 − 1/ρ):", "calculated, against B1:", "against B2:")
+    lines = _head("threshold:", "short share:", *closed, "simulated, against B1:", "against B2:")
+    for row in plan["sweep"]:
+        if row["infeasible"]:
+            continue
+        closed_form = [shown.percent(row[name]) for name in ("saving_published", "saving_b1", "saving_b2")]
+        found = [row[name] for name in ("confirmed_b1", "confirmed_b2")]
+        simulated = [shown.percent(_mean(each)) if each else shown.ABSENT for each in found]
+        lines.append(_row([shown.tokens(row["threshold_tokens"]), shown.percent(row["short_share"]), *closed_form,
+                           *simulated]))  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
@@ -249,7 +230,9 @@ step times come from a model of each GPU, and prices from the catalogue (extproc
 prices, another release of the catalogue or your own calibration the figures change; for the same ones they do not.
 
 "KV used" and "running" are means at the stated traffic; "bound by" is what stops an instance from taking more by the
-closed form; "calculated" is by the closed form.
+closed form; "calculated" is by the closed form, which is quick and knows no router; the simulation decides. Where a
+table lists thresholds, α·(1 − 1/ρ) is the published formula with the ρ of B0; what was simulated there rests on two
+replications.
 """
 
 

@@ -11,8 +11,14 @@ import numpy as np
 from extproc.fleet.compiled import compiled
 from extproc.fleet.values import Floats, Ints
 
-_MOST_CELLS = 256
-"""Of the backlog: the queue is then solved in less than a millisecond."""
+_MOST_CELLS = 1024
+"""Of the backlog."""
+_MOST_WORK = 256**2 * 32
+"""Of cells squared times those of a step: the queue is then solved in less than a millisecond."""
+_QUEUES = 5.0
+"""Mean backlogs that are told apart: all but e⁻⁵ of an exponential one."""
+_LEAST_IDLE = 0.02
+"""Of a step's budget: nearer to full the backlog is cut off."""
 _FINEST = 32
 """Cells of one step's budget at most."""
 
@@ -51,11 +57,17 @@ class Backlog:
         return float(self.waiting @ left)
 
 
-def grid(budget_tokens: float, prompt_tokens: Ints, weight: Floats) -> Grid:
-    """Choose cells fine enough for a step and few enough for the longest prompt."""
-    reach = max(4.0, 1.5 * float(prompt_tokens.max()) / budget_tokens + 2.0)
-    step_cells = int(max(1, min(_FINEST, _MOST_CELLS // reach)))
-    cells = int(np.ceil(reach * step_cells))
+def grid(budget_tokens: float, prompt_tokens: Ints, weight: Floats, busy: float = 0.0) -> Grid:
+    """Choose cells fine enough for a step and few enough for the longest prompt and the backlog of so busy steps.
+
+    The mean backlog in heavy traffic is ρ·E[P²]/(2·E[P]·(1 − ρ)) (Pollaczek and Khinchine).
+    """
+    sized = weight * prompt_tokens
+    residual = float(sized @ prompt_tokens) / (2 * float(sized.sum()) * budget_tokens)
+    queued = _QUEUES * residual * busy / max(1.0 - busy, _LEAST_IDLE)
+    reach = max(4.0, 1.5 * float(prompt_tokens.max()) / budget_tokens + 2.0, queued + 2.0)
+    step_cells = int(max(1, min(_FINEST, (_MOST_WORK / reach**2) ** (1 / 3))))
+    cells = int(min(_MOST_CELLS, np.ceil(reach * step_cells)))
     width = budget_tokens / step_cells
     return Grid(step_cells, cells, width, spread(prompt_tokens / width, weight, 2 * cells))
 
@@ -78,9 +90,25 @@ def compound(rates: Floats, sizes: Floats) -> Floats:
     return np.asarray(np.maximum(rows, 0.0), dtype=np.float64)
 
 
+def mixed(rates: Floats, chances: Floats, sizes: Floats) -> Floats:
+    """Distribution of the sum of Poisson many sizes where the rate itself is drawn."""
+    phi = np.fft.rfft(sizes)
+    row = np.fft.irfft(chances @ np.exp(rates[:, None] * (phi[None, :] - 1.0)), len(sizes))
+    return np.asarray(np.maximum(row, 0.0), dtype=np.float64)
+
+
 def backlog(on: Grid, arrivals: Floats) -> Backlog:
     """Solve the queue: `arrivals[k]` prompts on average come during a step that takes k cells."""
-    waiting = _stationary(_transitions(compound(arrivals, on.prompts), on.cells), on.step_cells)
+    return _solved(on, compound(arrivals, on.prompts))
+
+
+def backlog_of_sums(on: Grid, sums: Floats) -> Backlog:
+    """Solve the queue: the distribution of the cells that come is the same in all steps."""
+    return _solved(on, np.broadcast_to(sums, (on.step_cells + 1, len(sums))).copy())
+
+
+def _solved(on: Grid, sums: Floats) -> Backlog:
+    waiting = _stationary(_transitions(sums, on.cells), on.step_cells)
     return Backlog(waiting, _fold(waiting, on.step_cells))
 
 

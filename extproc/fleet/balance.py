@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extproc.fleet.backlog import Backlog, Grid, backlog, compound, grid, spread
+from extproc.fleet.backlog import Backlog, Grid, backlog, backlog_of_sums, grid, mixed
 from extproc.fleet.demand import Demand
 from extproc.fleet.latency import Rhythm, tpot_s
-from extproc.fleet.values import BLOCK_TOKENS, Floats, InstanceSpec
+from extproc.fleet.preemption import Border, border, comes_back, return_rate
+from extproc.fleet.values import Floats, InstanceSpec
 
 _NUDGE = 0.05
 """Share by which the batch is raised to see how steps answer."""
@@ -46,12 +47,12 @@ def full_batch(spec: InstanceSpec, asked: Demand, ends: float, *, preempting: bo
     less is computed anew: where the two agree is sought.
     """
     if not preempting:
-        return _state(spec, asked, ends, recomputed=0.0, paced=False)
-    passages, rate = _passages(asked, ends), _return_rate(asked)
+        return _state(spec, asked, ends, recomputed=0.0)
+    moves = border(asked, ends)
 
-    def found(comes_back: float) -> tuple[State, float]:
-        state = _state(spec, asked, ends, recomputed=_recomputed(asked, passages, comes_back), paced=False)
-        return state, _comes_back(spec, rate, state.beat)
+    def found(comes: float) -> tuple[State, float]:
+        state = _state(spec, asked, ends, recomputed=moves.recomputed(asked.prompt_mean, comes), moves=moves)
+        return state, comes_back(spec, moves, state.beat.on, state.beat.queue, state.beat.prompts)
 
     state, seen = found(1.0)
     if seen > 1.0 - _NEAR:
@@ -99,24 +100,39 @@ def compute_bound(spec: InstanceSpec, asked: Demand, ends: float) -> State:
     return _assemble(asked, ends, Rhythm(on, always, steps_s, ends), held=chunks, recomputed=0.0, drag=0.0)
 
 
-def _state(spec: InstanceSpec, asked: Demand, ends: float, *, recomputed: float, paced: bool) -> State:
+def _state(
+    spec: InstanceSpec, asked: Demand, ends: float, *, recomputed: float, paced: bool = False, moves: Border | None = None
+) -> State:
     """Solve the prefill queue and price its steps."""
     decoding = ends * asked.decode_steps
     budget = max(1.0, spec.max_num_batched_tokens - decoding)
-    on = grid(budget, asked.prompt_tokens, asked.weight)
     prompts = ends * (1.0 + recomputed / asked.prompt_mean)
     busy = min(1.0, prompts * asked.prompt_mean / budget)
+    on = grid(budget, asked.prompt_tokens, asked.weight, busy)
     alone, behind = np.ceil(asked.prompt_tokens / budget), 1.0 + (asked.prompt_tokens - 1) / budget
     chunks = (1.0 - busy) * alone + busy * behind
     steps_s = _steps_s(spec, asked, decoding, on, chunks)
-    queue = _paced_queue(on, steps_s, prompts, asked.prompt_mean) if paced else backlog(on, prompts + 0 * steps_s)
+    if paced:
+        queue, none = _paced_queue(on, steps_s, prompts, asked.prompt_mean)
+    else:
+        queue, none = _full_queue(on, prompts, moves)
     held = (chunks + queue.waiting_cells / on.step_cells) * prompts / ends
     more = _steps_s(spec, asked, decoding * (1 + _NUDGE), on, chunks)
     drag = float((more[0] - steps_s[0]) / steps_s[0]) / _NUDGE
-    return _assemble(asked, ends, Rhythm(on, queue, steps_s, prompts), held=held, recomputed=recomputed, drag=drag)
+    # A prompt of less than half a cell counts as none on the grid, but makes a step mixed.
+    unseen = max(0.0, 1.0 - none) * float(queue.taken[0])
+    unseen_s = unseen * spec.steps.mixed_kv_s * _resident(asked, decoding)
+    return _assemble(asked, ends, Rhythm(on, queue, steps_s, prompts, unseen_s), held=held, recomputed=recomputed, drag=drag)
 
 
-def _paced_queue(on: Grid, steps_s: Floats, prompts: float, prompt_tokens: float) -> Backlog:
+def _full_queue(on: Grid, prompts: float, moves: Border | None) -> tuple[Backlog, float]:
+    """Solve the queue for arrivals that the border lets in, or one for each end."""
+    rates, chances = (np.array([prompts]), np.ones(1)) if moves is None else (moves.arrivals(prompts), moves.chances)
+    sums = mixed(rates, chances, on.prompts)
+    return backlog_of_sums(on, sums), float(chances @ np.exp(-rates)) / max(float(sums[0]), 1e-300)
+
+
+def _paced_queue(on: Grid, steps_s: Floats, prompts: float, prompt_tokens: float) -> tuple[Backlog, float]:
     """Solve the queue for arrivals per second that make `prompts` per step on average.
 
     Mean step = empty step + prefill tokens · time per token; only the last depends on how prefill bunches, and little.
@@ -124,9 +140,10 @@ def _paced_queue(on: Grid, steps_s: Floats, prompts: float, prompt_tokens: float
     tokens = prompts * prompt_tokens
     each_s = float((steps_s[-1] - steps_s[0]) / on.step_tokens[-1])
     for _ in range(3):
-        queue = backlog(on, prompts * steps_s / (steps_s[0] + tokens * each_s))
+        arrivals = prompts * steps_s / (steps_s[0] + tokens * each_s)
+        queue = backlog(on, arrivals)
         each_s = float(queue.taken @ steps_s - steps_s[0]) / max(float(queue.taken @ on.step_tokens), 1e-12)
-    return queue
+    return queue, float(np.exp(-arrivals[0] * on.prompts[0]))
 
 
 def _assemble(asked: Demand, ends: float, beat: Rhythm, *, held: Floats, recomputed: float, drag: float) -> State:
@@ -160,11 +177,16 @@ def _steps_s(spec: InstanceSpec, asked: Demand, decoding: float, on: Grid, chunk
     steps, prefill = spec.steps, on.step_tokens
     pairs = steps.pair_s * asked.mean(asked.prompt_tokens.astype(np.float64) ** 2) / 2
     earlier = steps.earlier_s * asked.mean(asked.prompt_tokens * (chunks - 1) / 2)
-    resident = decoding / max(asked.decode_steps, 1e-12) * asked.decode_tokens
+    resident = _resident(asked, decoding)
     sequences = decoding + prefill / asked.prompt_mean * asked.mean(chunks)
     times = _at(steps.dense_s, decoding + prefill) + _at(steps.sequences_s, sequences) + steps.kv_s * resident
     times[1:] += steps.mixed_kv_s * resident
     return np.asarray(times + prefill * (pairs + earlier) / asked.prompt_mean, dtype=np.float64)
+
+
+def _resident(asked: Demand, decoding: float) -> float:
+    """Tokens of so many decoding requests."""
+    return decoding / max(asked.decode_steps, 1e-12) * asked.decode_tokens
 
 
 def _at(table: Floats, places: Floats) -> Floats:
@@ -183,57 +205,9 @@ def kv_fill(spec: InstanceSpec, asked: Demand, state: State) -> float:
     Growth eats into the watermark until an end makes room: an exponential depth with the rate of `_return_rate`.
     """
     gate = asked.mean(asked.blocks**2) / (2 * asked.mean(asked.blocks))
-    kept, rate = spec.watermark * spec.kv_blocks, _return_rate(asked)
+    kept, rate = spec.watermark * spec.kv_blocks, return_rate(asked)
     above = kept - (1.0 - math.exp(-rate * kept)) / rate
     return float((state.blocks + gate + above) / spec.kv_blocks)
-
-
-def _growth_blocks(asked: Demand) -> float:
-    """Blocks by which all decoding requests grow between two ends."""
-    return max(asked.decode_steps / BLOCK_TOKENS, 1e-9)
-
-
-def _passages(asked: Demand, ends: float) -> float:
-    """How often growth passes a request's last block after it was let in, if no block were free beyond it.
-
-    Growth that no end makes room for in the same step, over the blocks of a prompt, both in tokens.
-    """
-    growth = ends * _growth_blocks(asked)
-    width = max(growth, float(asked.final_blocks.max())) / 64
-    freed = compound(np.array([ends]), spread(asked.final_blocks / width, asked.output_weight, 128))[0]
-    uncovered = float(freed @ np.maximum(0.0, growth - np.arange(128) * width)) / growth
-    return uncovered * asked.decode_steps / asked.prompt_mean
-
-
-def _recomputed(asked: Demand, passages: float, comes_back: float) -> float:
-    """Tokens per request that preemption computes again.
-
-    Each passage is the last but with a chance q, so there are q/(1 − q); what is free beyond makes q rarer.
-    """
-    again = passages / (1.0 + passages) * comes_back
-    return asked.prompt_mean * again / (1.0 - again)
-
-
-def _comes_back(spec: InstanceSpec, rate: float, beat: Rhythm) -> float:
-    """Chance that growth ever passes what is free when a prompt is let in, by Lundberg's exp(−rate·blocks).
-
-    Free are the watermark and the blocks of all that still waits for budget, of itself and of those behind it: chunks
-    take blocks as they are computed. Prompts are let in in proportion to what a step takes.
-    """
-    cells, most = np.arange(len(beat.queue.waiting)), len(beat.queue.taken) - 1
-    entering = beat.queue.waiting * np.minimum(cells, most)
-    left_blocks = np.maximum(0, cells - most) * beat.on.tokens_per_cell / BLOCK_TOKENS
-    free = spec.watermark * spec.kv_blocks + left_blocks
-    return float(entering @ np.exp(-rate * free) / max(float(entering.sum()), 1e-300))
-
-
-def _return_rate(asked: Demand) -> float:
-    """Chance per block that growth falls back by it (Lundberg's exponent): root of r·growth = 1 − E[exp(−r·freed)]."""
-    growth = _growth_blocks(asked)
-    rate = 1.0 / growth
-    for _ in range(40):
-        rate = (1.0 - float(asked.output_weight @ np.exp(-rate * asked.final_blocks))) / growth
-    return max(rate, 1e-9)
 
 
 def state_tpot_s(spec: InstanceSpec, asked: Demand, state: State, percentile: float) -> float:

@@ -30,11 +30,13 @@ class Rhythm:
     """Time of a step that takes 0, 1, … cells of prefill."""
     prompts: float
     """Per step."""
+    unseen_s: float = 0.0
+    """Mean over steps of what the grid is too coarse for."""
 
     @property
     def step_s(self) -> float:
         """Mean over steps."""
-        return float(self.queue.taken @ self.steps_s)
+        return float(self.queue.taken @ self.steps_s) + self.unseen_s
 
     @property
     def cell_s(self) -> float:

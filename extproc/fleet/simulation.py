@@ -104,6 +104,11 @@ class Simulation:
         self._drain(last_s + self._rules.drain_s)
         self.run.simulated_s = last_s
 
+    def so_far(self) -> Run:
+        """The run with everything that has ended by now."""
+        self._make_room()
+        return self.run
+
     def _part(self) -> int:
         return _ROUTED_AT_ONCE if isinstance(self._dispatch, Routed) else _FED_AT_ONCE
 

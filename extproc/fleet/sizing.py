@@ -7,9 +7,8 @@ the largest part with which they keep the objective says how many such parts the
 import math
 from dataclasses import dataclass
 
-from extproc.fleet.simulation import RunRules, simulate
+from extproc.fleet.simulation import RunRules, Simulation
 from extproc.fleet.streams import Drawn
-from extproc.fleet.tally import PoolTally
 from extproc.fleet.values import InstanceSpec, PoolSpec, Slo
 from extproc.routing.values import Pool
 
@@ -17,6 +16,8 @@ SUBFLEET = 32
 """Instances from which on a pool behaves per instance as a larger one does."""
 TRY_S = 100.0
 """Simulated time of a try at least: a fleet of too few instances fills up, and only then does its queue grow."""
+_PIECE = 2_048
+"""Requests after which a try looks whether too many have failed already."""
 _STEPS = 7
 """Of the bisection of a part of the traffic: from a range of factor four to 1.1 %."""
 _MOST = 512
@@ -57,8 +58,13 @@ def _keeps(pool: Pool, spec: InstanceSpec, count: int, stream: Drawn, rules: Siz
     run = RunRules(
         requests=len(stream), seed=rules.seed, warm_up_share=rules.warm_up_share, slo=rules.slo, sample_s=math.inf
     )
-    tally: PoolTally = simulate([PoolSpec(pool, count, spec)], stream, rules=run).pools[0]
-    return tally.slo_share >= rules.slo.percentile / 100
+    total, least = len(stream) - int(rules.warm_up_share * len(stream)), rules.slo.percentile / 100
+    simulation = Simulation([PoolSpec(pool, count, spec)], stream.in_pieces(_PIECE), rules=run)
+    for _ in simulation.steps():
+        tally = simulation.so_far().pools[0]
+        if (total - (tally.arrivals - tally.met_slo)) / total < least:
+            return False  # whatever becomes of the rest; most of the time of a search would go to hopeless fleets
+    return simulation.run.pools[0].slo_share >= least
 
 
 def _whole(pool: Pool, spec: InstanceSpec, stream: Drawn, guess: int, rules: SizingRules) -> float | None:

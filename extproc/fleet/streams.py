@@ -29,6 +29,10 @@ class Drawn:
         """The first so many."""
         yield _chosen(self.batch, np.arange(min(requests, len(self))))
 
+    def in_pieces(self, size: int) -> "Pieces":
+        """The same, a few at a time."""
+        return Pieces(self.batch, size)
+
     def thinned(self, share: float, *, most: int, seed: int) -> "Drawn":
         """Each request with this probability, and of those the first so many: what a part of the fleet sees."""
         kept = np.random.default_rng((seed, 3)).random(len(self)) < share
@@ -38,6 +42,20 @@ class Drawn:
         """What a dispatch, asked once, sends to each of so many pools: every request to one of them."""
         chosen = dispatch.pools_of(self.batch)
         return [Drawn(_chosen(self.batch, np.flatnonzero(chosen == pool))) for pool in range(pools)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Requests in the order of their arrival, in batches of a size."""
+
+    batch: Batch
+    size: int
+
+    def batches(self, *, seed: int, requests: int) -> Iterator[Batch]:  # noqa: ARG002 - drawn already
+        """The first so many."""
+        most = min(requests, len(self.batch.arrival_s))
+        for begin in range(0, most, self.size):
+            yield _chosen(self.batch, np.arange(begin, min(begin + self.size, most)))
 
 
 def draw(traffic: Traffic, *, seed: int, requests: int) -> Drawn:

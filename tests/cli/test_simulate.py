@@ -51,7 +51,7 @@ def test_the_truth_misroutes_nothing_and_chance_does() -> None:
 
 
 def test_flags_reach_the_instances() -> None:
-    """vLLM's flags, the short pool's own, and what Envoy and fate do."""
+    """Flags of vLLM, the short pool's own, and what Envoy and fate do."""
     found = simulated(
         *TWO, "--router", "oracle", "--max-num-seqs", "64", "--short-max-num-seqs", "96", "--watermark", "0.02",
         "--max-num-queued-reqs", "50", "--overflow", "reject", "--balancing", "round_robin", "--deaths-per-hour", "2",

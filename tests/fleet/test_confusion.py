@@ -16,7 +16,9 @@ FIXED = Settings(threshold_tokens=THRESHOLD, estimator="fixed")
 def batch_of(*tokens: int) -> Batch:
     """Prompts of one token less, which declare one."""
     ones = np.ones(len(tokens), np.int64)
-    return Batch(np.arange(len(tokens)) * 1.0, np.array(tokens) - 1, ones, ones, np.zeros(len(tokens), np.int8))
+    return Batch(
+        np.arange(len(tokens), dtype=np.float64), np.array(tokens) - 1, ones, ones, np.zeros(len(tokens), np.int8)
+    )
 
 
 def test_without_errors_it_is_a_step() -> None:

@@ -23,7 +23,15 @@ def one_at_a_time() -> InstanceSpec:
 def every(gap_s: float, count: int, output: int = 3) -> Drawn:
     """Equal requests at equal distances."""
     ones = np.ones(count, np.int64)
-    return Drawn(Batch(gap_s * np.arange(count), 32 * ones, output * ones, ABSENT * ones, np.zeros(count, np.int8)))
+    return Drawn(
+        Batch(
+            gap_s * np.arange(count, dtype=np.float64),
+            32 * ones,
+            output * ones,
+            ABSENT * ones,
+            np.zeros(count, np.int8),
+        )
+    )
 
 
 @pytest.mark.parametrize("guess", [1, 3, 8, 20])

@@ -164,7 +164,8 @@ def test_notes_name_a_confirmation_that_contradicts() -> None:
 def confirmed_with(slo_share: float) -> Confirmed:
     """A fleet that kept the objective so often."""
     none = Interval(0.0, 0.0, 0.0)
-    measured = replace(Measured(*[none] * 10), slo_share=Interval(slo_share, slo_share, slo_share))
+    share = Interval(slo_share, slo_share, slo_share)
+    measured = Measured(none, none, none, none, share, none, none, none, none, none)
     return Confirmed(measured, (measured,), none, none)
 
 

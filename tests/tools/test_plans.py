@@ -73,7 +73,18 @@ def plan() -> dict[str, Any]:
         fleet("split", "oracle", 800, threshold_tokens=4_096),
         fleet("split", "fixed", 800, infeasible="no number of instances keeps the objective"),
     ]
-    return {"verdict": "split", "sentence": "Two pools help.", "fleets": fleets}
+    row = {
+        "threshold_tokens": 4_096,
+        "short_share": 0.9,
+        "saving_published": 0.7,
+        "saving_b1": 0.6,
+        "saving_b2": 0.3,
+        "confirmed_b1": interval(0.75),
+        "confirmed_b2": None,
+        "infeasible": None,
+    }
+    empty = row | {"threshold_tokens": 65_536, "infeasible": "the long pool would be empty"}
+    return {"verdict": "split", "sentence": "Two pools help.", "fleets": fleets, "sweep": [row, empty]}
 
 
 @pytest.mark.parametrize("name", ["plans", "estimators_cost"])
@@ -103,6 +114,16 @@ def test_a_case_shows_one_pool_and_what_our_router_parts() -> None:
     assert f"    {tool.command(tool.CASES[0])}\n" in text
     assert "| two pools | 4,096 | 1,600 | 1,600 (1,584 to 1,600) | 14.0 | 1.50 s | 60 ms | 0 ‰ | 0.02 % | 0 % |" in text
     assert "oracle" not in text
+
+
+def test_thresholds_stand_beside_the_published_formula() -> None:
+    """A threshold that was not simulated has a dash, one that cannot be built no row."""
+    tool = script("plans")
+    swept = next(case for case in tool.CASES if case.sweep)
+    text = tool.section(swept, plan())
+    assert "| 4,096 | 90.0 % | 70.0 % | 60.0 % | 30.0 % | 75.0 % | – |" in text
+    assert "65,536 |" not in text
+    assert "α" not in tool.section(swept._replace(sweep=False), plan())
 
 
 def test_a_large_fleet_was_simulated_in_part() -> None:

@@ -72,7 +72,7 @@ class Gpu(_Entry):
 
     @property
     def packs_heads(self) -> bool:
-        """Whether attention packs the heads that share KV beside prefill: FlashAttention 3 and later do, on Hopper."""
+        """Whether attention packs the heads that share KV beside prefill: from FlashAttention 3 on, so from Hopper."""
         return self.has_hbm and self.fp8_tflops is not None
 
 

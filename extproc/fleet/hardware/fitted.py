@@ -20,7 +20,7 @@ class Constants(NamedTuple):
     hbm_efficiency: float = 0.84
     """Likewise for weights; between the A100 profile (0.74 to 0.80, an older stack) and AIC (0.75 to 0.89)."""
     hbm_kv_efficiency: float = 0.92
-    """Likewise for KV; AIC, H100 with FlashAttention 3: 0.90 to 0.93 where it is long."""
+    """Likewise for KV with FlashAttention 3; AIC, H100: 0.90 to 0.93 where it is long, A100 0.77 to 0.82 without."""
     product_share: float = 0.95
     """Rate of a layer's products over the best product measured on that GPU; RTX 4090, A100 profiles, AIC."""
     fp8_share: float = 0.78
@@ -56,6 +56,9 @@ class Constants(NamedTuple):
     """Computing in experts against dense products; AIC 0.45 (RTX PRO 6000) to 0.6 (H200, L40S)."""
     expert_padding_rows: float = 64.0
     """Rows that padding to whole tiles adds for each expert in use; AIC 32 to 64."""
+    expert_routing: float = 0.92
+    """Tokens that choose experts independently are tokens to this power, as tokens of a batch are alike. AIC's routing
+    by a power law; Qwen3-30B-A3B on H100, 10 running, vllm-project/vllm pull request 23151."""
     unmeasured_share: float = 0.80
     """Best product over the data sheet's rate where no measurement is known; median of those in the catalogue."""
     step_s: float = 2.0e-4

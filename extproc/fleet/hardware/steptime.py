@@ -26,8 +26,9 @@ def step_times(
     constants: Constants = CONSTANTS,
 ) -> StepTimes:
     """Seconds of a step of this model on tp of these GPUs; the arrays are indexed by tokens and by sequences."""
-    tokens = captured(np.arange(max_num_batched_tokens + 1))
-    dense = constants.step_s + layers_s(model, gpu, tp, tokens, constants=constants)
+    routed = np.arange(max_num_batched_tokens + 1)
+    tokens = captured(routed)
+    dense = constants.step_s + layers_s(model, gpu, tp, tokens, constants=constants, routed=routed)
     sequences = np.arange(max_num_seqs + 1, dtype=np.float64)
     speed = _Speed(gpu, tp, constants)
     kv_s = speed.kv_read_s(kv_bytes_per_token(model, tp))
@@ -43,12 +44,23 @@ def step_times(
 
 
 def layers_s(
-    model: Model, gpu: Gpu, tp: int, tokens: Floats, *, constants: Constants = CONSTANTS, all_reduce: bool = True
+    model: Model,
+    gpu: Gpu,
+    tp: int,
+    tokens: Floats,
+    *,
+    constants: Constants = CONSTANTS,
+    all_reduce: bool = True,
+    routed: Floats | Ints | None = None,
 ) -> Floats:
-    """Seconds of all layers at these counts of tokens, without the KV that attention reads."""
+    """Seconds of all layers at these counts of tokens, without the KV that attention reads.
+
+    Only tokens that are `routed` need experts of their own, all of them where None: padding goes where others went.
+    """
     speed = _Speed(gpu, tp, constants, all_reduce=all_reduce)
     mlp = (model.layers - model.expert_layers) * _mlp_s(model, speed, tokens)
-    experts = model.expert_layers * _experts_s(model, speed, tokens) if model.expert_layers else 0.0
+    own = tokens if routed is None else np.asarray(routed, dtype=np.float64)
+    experts = model.expert_layers * _experts_s(model, speed, tokens, own) if model.expert_layers else 0.0
     return np.asarray(model.layers * _attention_block_s(model, speed, tokens) + mlp + experts)
 
 
@@ -71,7 +83,7 @@ class _Speed:
         self._reduces = all_reduce and tp > 1
         self.constants = constants
         general = constants.hbm_efficiency if gpu.has_hbm else constants.gddr_efficiency
-        general_kv = constants.hbm_kv_efficiency if gpu.has_hbm else general
+        general_kv = constants.hbm_kv_efficiency if gpu.packs_heads else general
         self._bandwidth = gpu.bandwidth_tb_s * 1e12 * (gpu.bandwidth_efficiency or general)
         self._kv_bandwidth = gpu.bandwidth_tb_s * 1e12 * (gpu.bandwidth_efficiency or general_kv)
         self._best = 1e12 * (gpu.measured_tflops or constants.unmeasured_share * gpu.bf16_tflops)
@@ -133,16 +145,17 @@ def _linear_s(model: Model, speed: _Speed, rows: float, columns: float, tokens: 
     return speed.product_s(moved, 2 * rows * columns * tokens, tokens, model.dtype)
 
 
-def _experts_s(model: Model, speed: _Speed, tokens: Floats) -> Floats:
-    """Each expert that any token goes to is read once: count · (1 − (1 − active/count)^tokens) of them.
+def _experts_s(model: Model, speed: _Speed, tokens: Floats, routed: Floats) -> Floats:
+    """Each expert that any token goes to is read once, and rows of each are padded to whole tiles.
 
-    Rows of each are padded to whole tiles. The router is a small product before, choosing a small kernel after it.
+    That is count · (1 − (1 − active/count)^n) experts for n tokens that choose independently, fewer than are there.
+    The router is a small product before, choosing a small kernel after it.
     """
     experts = model.experts
     assert experts is not None
     constants, dtype = speed.constants, experts.dtype or model.dtype
     of_one = 3 * model.hidden * experts.intermediate / speed.tp
-    touched = experts.count * (1.0 - (1.0 - experts.active / experts.count) ** tokens)
+    touched = experts.count * (1.0 - (1.0 - experts.active / experts.count) ** routed**constants.expert_routing)
     rows = experts.active * tokens + constants.expert_padding_rows * touched
     read = of_one * BYTES[dtype] * touched / constants.expert_bandwidth_share
     total = speed.product_s(read, 2 * of_one * rows / constants.expert_product_share, tokens, dtype)
