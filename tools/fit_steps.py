@@ -24,7 +24,7 @@ from extproc.fleet.hardware.steptime import layers_s, step_times
 from extproc.fleet.values import Floats, StepTimes
 
 SMALLEST_STEP = 1e-3
-FITTED = ("gddr_efficiency", "hbm_efficiency", "product_share", "knee")
+FITTED = ("hbm_efficiency", "product_share", "knee")
 SHOWN_TOKENS = (1, 8, 32, 64, 128, 256, 512, 1024, 2048, 8192)
 VIDUR_OPERATORS = ("attn_pre_proj", "attn_post_proj", "mlp_up_proj", "mlp_down_proj", "mlp_act", "attn_rope",
                    "input_layernorm", "post_attention_layernorm", "add")  # fmt: skip
@@ -110,7 +110,7 @@ def loss(constants: Constants, curves: list[Curve]) -> float:
 
 
 def fit(curves: list[Curve]) -> Constants:
-    """Coordinate descent with shrinking steps from the constants in use: four numbers, a smooth loss."""
+    """Coordinate descent with shrinking steps from the constants in use: three numbers, a smooth loss."""
     best, step = CONSTANTS, 0.1
     while step > SMALLEST_STEP:
         improved = False

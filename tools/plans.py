@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     given = parser.parse_args()
     if given.what == "commands":
+        sys.stdout.write(f"mkdir -p {given.directory}\n")
         sys.stdout.writelines(f"{command(case)} > {given.directory / case.name}.json\n" for case in CASES)
         return
     sys.stdout.write(document([(case, json.loads(path.read_text())) for case, path in written(given.directory)]))

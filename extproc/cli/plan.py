@@ -67,9 +67,7 @@ def plan(  # noqa: PLR0917 - typer passes every option by name
     ] = None,
     gpus: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML with further GPUs.")] = None,
     models: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML with further models.")] = None,
-    max_model_len: Annotated[
-        int | None, typer.Option(help="Longest context to serve. [default: 65536, or the model's own if less]")
-    ] = None,
+    max_model_len: Annotated[int | None, typer.Option(help="Longest context to serve. [default: 65536]")] = None,
     tensor_parallel_size: Annotated[
         list[int] | None, typer.Option(help="GPUs of an instance to try; repeatable. [default: 1, 2, 4, 8]")
     ] = None,
@@ -93,8 +91,8 @@ def plan(  # noqa: PLR0917 - typer passes every option by name
     promise: Annotated[
         float, typer.Option(help="Share of requests that the router may send short and do not fit.")
     ] = 0.001,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each simulation.")] = 4,
-    requests: Annotated[int, typer.Option(min=100, help="Requests in each.")] = 20_000,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each simulation.")] = 3,
+    requests: Annotated[int, typer.Option(min=100, help="Requests in each.")] = 10_000,
     confirm: Annotated[  # noqa: FBT002
         bool, typer.Option("--confirm/--no-confirm", help="Size and confirm fleets by simulation, or calculate only.")
     ] = True,

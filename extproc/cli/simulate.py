@@ -82,7 +82,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     ] = None,
     max_model_len: Annotated[
         int | None,
-        typer.Option(help="Context of the long or only pool. [default: 65536, or the model's own if less]"),
+        typer.Option(help="Context of the long or only pool. [default: 65536]"),
     ] = None,
     max_num_seqs: Annotated[int | None, typer.Option(help="As for vllm serve. [default: vLLM's own]")] = None,
     short_max_num_seqs: Annotated[int | None, typer.Option(help="Likewise in the short pool.")] = None,

@@ -176,14 +176,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def context_of(model: Model, max_model_len: int | None) -> int:
-    """The longest context: what is given, else `MAX_MODEL_LEN` or what the model was made for if that is less.
+def context_of(max_model_len: int | None) -> int:
+    """The longest context: what is given, else `MAX_MODEL_LEN`, the worst case that fleets are provisioned for.
 
     Raises:
         ConfigurationError: it is below 1.
     """
     if max_model_len is None:
-        return min(MAX_MODEL_LEN, model.max_context)
+        return MAX_MODEL_LEN
     if max_model_len < 1:
         raise ConfigurationError(f"--max-model-len {max_model_len} must be at least 1")
     return max_model_len
@@ -231,8 +231,8 @@ class PlanFlags:
     thresholds: tuple[int, ...] = ()
     utilisation_cap: float = 0.85
     promise: float = 0.001
-    seeds: int = 4
-    requests: int = 20_000
+    seeds: int = 3
+    requests: int = 10_000
     jobs: int | None = None
 
     def options(self) -> PlanOptions:
@@ -247,7 +247,7 @@ class PlanFlags:
             workload=self.traffic.workload(),
             model=model,
             gpus=gpus_of(catalog, self.gpus, self.known.prices),
-            max_model_len=context_of(model, self.max_model_len),
+            max_model_len=context_of(self.max_model_len),
             slo=slo_of(self.goodput, ttft_ms=self.ttft_ms, tpot_ms=self.tpot_ms, percentile=self.percentile),
             vllm=self.vllm,
             thresholds=self.thresholds,

@@ -11,7 +11,7 @@ import numpy as np
 from extproc.fleet.compiled import compiled
 from extproc.fleet.values import Floats, Ints
 
-_MOST_CELLS = 1024
+_MOST_CELLS = 512
 """Of the backlog."""
 _MOST_WORK = 256**2 * 32
 """Of cells squared times those of a step: the queue is then solved in less than a millisecond."""
@@ -57,19 +57,22 @@ class Backlog:
         return float(self.waiting @ left)
 
 
-def grid(budget_tokens: float, prompt_tokens: Ints, weight: Floats, busy: float = 0.0) -> Grid:
-    """Choose cells fine enough for a step and few enough for the longest prompt and the backlog of so busy steps.
-
-    The mean backlog in heavy traffic is ρ·E[P²]/(2·E[P]·(1 − ρ)) (Pollaczek and Khinchine).
-    """
-    sized = weight * prompt_tokens
-    residual = float(sized @ prompt_tokens) / (2 * float(sized.sum()) * budget_tokens)
-    queued = _QUEUES * residual * busy / max(1.0 - busy, _LEAST_IDLE)
-    reach = max(4.0, 1.5 * float(prompt_tokens.max()) / budget_tokens + 2.0, queued + 2.0)
-    step_cells = int(max(1, min(_FINEST, (_MOST_WORK / reach**2) ** (1 / 3))))
+def grid(budget_tokens: float, prompt_tokens: Ints, weight: Floats, queued_tokens: float = 0.0) -> Grid:
+    """Choose cells fine enough for a step and few enough for the longest prompt behind a queue of so many tokens."""
+    longest = float(prompt_tokens.max()) / budget_tokens
+    reach = max(4.0, 1.5 * longest + 2.0, longest + _QUEUES * queued_tokens / budget_tokens + 2.0)
+    step_cells = int(max(1, min(_FINEST, (_MOST_WORK / reach**2) ** (1 / 3), _MOST_CELLS / reach)))
     cells = int(min(_MOST_CELLS, np.ceil(reach * step_cells)))
     width = budget_tokens / step_cells
     return Grid(step_cells, cells, width, spread(prompt_tokens / width, weight, 2 * cells))
+
+
+def queued(mean: float, variance: float, most: float) -> float:
+    """Mean backlog where work of such moments comes in each step, of which a step does so much: in heavy traffic.
+
+    Kingman's variance/(2·(most − mean)), cut off where hardly anything is idle.
+    """
+    return variance / (2 * max(most - mean, _LEAST_IDLE * most))
 
 
 def spread(sizes: Floats, weight: Floats, cells: int) -> Floats:
@@ -99,16 +102,24 @@ def mixed(rates: Floats, chances: Floats, sizes: Floats) -> Floats:
 
 def backlog(on: Grid, arrivals: Floats) -> Backlog:
     """Solve the queue: `arrivals[k]` prompts on average come during a step that takes k cells."""
-    return _solved(on, compound(arrivals, on.prompts))
+    return _solved(on, compound(arrivals, on.prompts), arrivals)
 
 
-def backlog_of_sums(on: Grid, sums: Floats) -> Backlog:
-    """Solve the queue: the distribution of the cells that come is the same in all steps."""
-    return _solved(on, np.broadcast_to(sums, (on.step_cells + 1, len(sums))).copy())
+def backlog_mixed(on: Grid, rates: Floats, chances: Floats) -> Backlog:
+    """Solve the queue: in each step the mean number of prompts that come is one of the rates, by chance."""
+    sums, mean = mixed(rates, chances, on.prompts), float(chances @ rates)
+    return _solved(on, np.tile(sums, (on.step_cells + 1, 1)), np.full(on.step_cells + 1, mean))
 
 
-def _solved(on: Grid, sums: Floats) -> Backlog:
+def _solved(on: Grid, sums: Floats, arrivals: Floats) -> Backlog:
+    """Solve the queue, and take what found no room at the last cell as more full steps, so that no work is lost."""
     waiting = _stationary(_transitions(sums, on.cells), on.step_cells)
+    taken, cells = _fold(waiting, on.step_cells), np.arange(on.step_cells + 1)
+    size = float(on.prompts @ np.arange(len(on.prompts)))
+    lost, idle = float(taken @ (arrivals * size - cells)), float(taken @ (on.step_cells - cells))
+    more = min(1.0, max(0.0, lost) / max(idle, 1e-12))
+    waiting *= 1.0 - more
+    waiting[-1] += more
     return Backlog(waiting, _fold(waiting, on.step_cells))
 
 

@@ -5,22 +5,23 @@ the business of `extproc.fleet.capacity`, whose docstring derives them.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from extproc.fleet.backlog import Backlog, Grid, backlog, backlog_of_sums, grid, mixed
+from extproc.fleet.backlog import Backlog, Grid, backlog, backlog_mixed, grid, queued
+from extproc.fleet.crossing import crossing
 from extproc.fleet.demand import Demand
-from extproc.fleet.latency import Rhythm, tpot_s
-from extproc.fleet.preemption import Border, border, comes_back, return_rate
-from extproc.fleet.values import Floats, InstanceSpec
+from extproc.fleet.latency import Rhythm, tpot_exceeds, tpot_s
+from extproc.fleet.preemption import Border, border, computed_before, return_rate
+from extproc.fleet.values import Floats, InstanceSpec, Slo
 
 _NUDGE = 0.05
 """Share by which the batch is raised to see how steps answer."""
 _NEAR = 0.005
 """Of a chance: closer than that preemptions are not sought."""
-_CHORDS = 30
+_ALIKE = 1e-3
+"""Share of a step by which two guesses of it may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +49,16 @@ def full_batch(spec: InstanceSpec, asked: Demand, ends: float, *, preempting: bo
     """
     if not preempting:
         return _state(spec, asked, ends, recomputed=0.0)
-    moves = border(asked, ends)
+    moves = border(spec, asked, ends)
 
-    def found(comes: float) -> tuple[State, float]:
-        state = _state(spec, asked, ends, recomputed=moves.recomputed(asked.prompt_mean, comes), moves=moves)
-        return state, comes_back(spec, moves, state.beat.on, state.beat.queue, state.beat.prompts)
+    def found(later: float) -> tuple[State, float]:
+        state = _state(spec, asked, ends, recomputed=moves.recomputed(asked.prompt_mean, later), moves=moves)
+        return state, computed_before(asked, moves, state.beat.on, state.beat.queue, state.beat.prompts)
 
     state, seen = found(1.0)
     if seen > 1.0 - _NEAR:
         return state
     return found(crossing(lambda share: found(share)[1] - share, (0.0, 1.0), seen - 1.0, near=_NEAR))[0]
-
-
-def crossing(falls: Callable[[float], float], between: tuple[float, float], last: float, *, near: float) -> float:
-    """Where a falling function passes 0: by chords, the end that stays being halved (the Illinois rule).
-
-    Args:
-        falls: the function.
-        between: above 0 at the first of these, else that is the answer; below 0 at the second.
-        last: its value there.
-        near: values so close to 0 are as good.
-    """
-    (low, high), first, kept = between, falls(between[0]), 0
-    if first <= 0.0:
-        return low
-    for _ in range(_CHORDS):
-        middle = (low * last - high * first) / (last - first)
-        value = falls(middle)
-        if abs(value) < near:
-            return middle
-        if value > 0.0:
-            low, first, last, kept = middle, value, last / 2 if kept > 0 else last, 1
-        else:
-            high, last, first, kept = middle, value, first / 2 if kept < 0 else first, -1
-    return low
 
 
 def paced(spec: InstanceSpec, asked: Demand, ends: float) -> State:
@@ -101,35 +78,55 @@ def compute_bound(spec: InstanceSpec, asked: Demand, ends: float) -> State:
 
 
 def _state(
-    spec: InstanceSpec, asked: Demand, ends: float, *, recomputed: float, paced: bool = False, moves: Border | None = None
+    spec: InstanceSpec,
+    asked: Demand,
+    ends: float,
+    *,
+    recomputed: float,
+    paced: bool = False,
+    moves: Border | None = None,
 ) -> State:
     """Solve the prefill queue and price its steps."""
     decoding = ends * asked.decode_steps
     budget = max(1.0, spec.max_num_batched_tokens - decoding)
     prompts = ends * (1.0 + recomputed / asked.prompt_mean)
     busy = min(1.0, prompts * asked.prompt_mean / budget)
-    on = grid(budget, asked.prompt_tokens, asked.weight, busy)
+    on = _grid(asked, prompts, budget, moves)
     alone, behind = np.ceil(asked.prompt_tokens / budget), 1.0 + (asked.prompt_tokens - 1) / budget
     chunks = (1.0 - busy) * alone + busy * behind
     steps_s = _steps_s(spec, asked, decoding, on, chunks)
     if paced:
-        queue, none = _paced_queue(on, steps_s, prompts, asked.prompt_mean)
+        queue, nothing = _paced_queue(on, steps_s, prompts, asked.prompt_mean)
     else:
-        queue, none = _full_queue(on, prompts, moves)
+        queue, nothing = _full_queue(on, prompts, moves)
     held = (chunks + queue.waiting_cells / on.step_cells) * prompts / ends
     more = _steps_s(spec, asked, decoding * (1 + _NUDGE), on, chunks)
     drag = float((more[0] - steps_s[0]) / steps_s[0]) / _NUDGE
     # A prompt of less than half a cell counts as none on the grid, but makes a step mixed.
-    unseen = max(0.0, 1.0 - none) * float(queue.taken[0])
+    unseen = max(0.0, 1.0 - nothing) * float(queue.taken[0])
     unseen_s = unseen * spec.steps.mixed_kv_s * _resident(asked, decoding)
-    return _assemble(asked, ends, Rhythm(on, queue, steps_s, prompts, unseen_s), held=held, recomputed=recomputed, drag=drag)
+    return _assemble(
+        asked, ends, Rhythm(on, queue, steps_s, prompts, unseen_s), held=held, recomputed=recomputed, drag=drag
+    )
+
+
+def _grid(asked: Demand, prompts: float, budget: float, moves: Border | None) -> Grid:
+    """For a queue of such prompts, which the border makes come in bunches."""
+    square = asked.mean(asked.prompt_tokens.astype(np.float64) ** 2)
+    bunches = moves.variance(prompts) if moves else 0.0
+    variance = prompts * square + bunches * asked.prompt_mean**2
+    waiting = queued(prompts * asked.prompt_mean, variance, budget)
+    return grid(budget, asked.prompt_tokens, asked.weight, waiting)
 
 
 def _full_queue(on: Grid, prompts: float, moves: Border | None) -> tuple[Backlog, float]:
-    """Solve the queue for arrivals that the border lets in, or one for each end."""
-    rates, chances = (np.array([prompts]), np.ones(1)) if moves is None else (moves.arrivals(prompts), moves.chances)
-    sums = mixed(rates, chances, on.prompts)
-    return backlog_of_sums(on, sums), float(chances @ np.exp(-rates)) / max(float(sums[0]), 1e-300)
+    """Solve the queue for arrivals that the border lets in, or one for each end.
+
+    With it goes the chance that nothing came where the grid sees nothing.
+    """
+    rates, chances = (moves.arrivals(prompts), moves.chances) if moves else (np.array([prompts]), np.ones(1))
+    none, unseen = (float(chances @ np.exp(-rates * seen)) for seen in (1.0, 1.0 - on.prompts[0]))
+    return backlog_mixed(on, rates, chances), none / max(unseen, 1e-300)
 
 
 def _paced_queue(on: Grid, steps_s: Floats, prompts: float, prompt_tokens: float) -> tuple[Backlog, float]:
@@ -139,10 +136,13 @@ def _paced_queue(on: Grid, steps_s: Floats, prompts: float, prompt_tokens: float
     """
     tokens = prompts * prompt_tokens
     each_s = float((steps_s[-1] - steps_s[0]) / on.step_tokens[-1])
-    for _ in range(3):
+    for _ in range(4):
         arrivals = prompts * steps_s / (steps_s[0] + tokens * each_s)
         queue = backlog(on, arrivals)
-        each_s = float(queue.taken @ steps_s - steps_s[0]) / max(float(queue.taken @ on.step_tokens), 1e-12)
+        before_s, taken = each_s, max(float(queue.taken @ on.step_tokens), 1e-12)
+        each_s = float(queue.taken @ steps_s - steps_s[0]) / taken
+        if abs(each_s - before_s) * tokens < _ALIKE * float(steps_s[0]):
+            break
     return queue, float(np.exp(-arrivals[0] * on.prompts[0]))
 
 
@@ -202,18 +202,29 @@ def fill(spec: InstanceSpec, asked: Demand, state: State) -> float:
 def kv_fill(spec: InstanceSpec, asked: Demand, state: State) -> float:
     """KV blocks in use, and unused before the gate and above the watermark, over all.
 
-    Growth eats into the watermark until an end makes room: an exponential depth with the rate of `_return_rate`.
+    Growth eats into the watermark until an end makes room: an exponential depth with the rate of `return_rate`.
     """
     gate = asked.mean(asked.blocks**2) / (2 * asked.mean(asked.blocks))
-    kept, rate = spec.watermark * spec.kv_blocks, return_rate(asked)
-    above = kept - (1.0 - math.exp(-rate * kept)) / rate
+    above = 0.0
+    if spec.watermark:
+        kept, rate = spec.watermark * spec.kv_blocks, return_rate(asked)
+        above = kept - (1.0 - math.exp(-rate * kept)) / rate
     return float((state.blocks + gate + above) / spec.kv_blocks)
 
 
 def state_tpot_s(spec: InstanceSpec, asked: Demand, state: State, percentile: float) -> float:
-    """TPOT, with the swings of the batch over time: each sequence brings its own time and its resident tokens."""
+    """TPOT at a percentile of requests, with the swings of the batch over time."""
+    return tpot_s(state.beat, _swing_s(spec, asked, state), asked, percentile)
+
+
+def breaks_tpot(spec: InstanceSpec, asked: Demand, state: State, slo: Slo) -> bool:
+    """Whether TPOT at the percentile of the SLO is longer than promised."""
+    return tpot_exceeds(state.beat, _swing_s(spec, asked, state), asked, slo.percentile, slo.tpot_s)
+
+
+def _swing_s(spec: InstanceSpec, asked: Demand, state: State) -> float:
+    """One deviation of the batch over time: each sequence brings its own time and its resident tokens."""
     spread = (state.bunching * state.decoding) ** 0.5
     tokens = np.array([state.decoding, state.decoding + spread])
     dense, each = np.diff(_at(spec.steps.dense_s, tokens)), np.diff(_at(spec.steps.sequences_s, tokens))
-    read = spec.steps.kv_s * spread * asked.decode_tokens / max(asked.decode_steps, 1e-12)
-    return tpot_s(state.beat, float(dense[0] + each[0]) + read, asked, percentile)
+    return float(dense[0] + each[0]) + spec.steps.kv_s * _resident(asked, spread)

@@ -23,6 +23,8 @@ _WATERMARK = 0.01
 """
 _HAS_WATERMARK = (0, 24)
 """The first release with the flag (vLLM, vllm/config/cache.py)."""
+_SEQUENCES = (64, 128, 512)
+"""That tuning tries for max_num_seqs, beside vLLM's own: few keep answers flowing, many use memory."""
 TENSOR_PARALLEL = (1, 2, 4, 8)
 
 
@@ -51,7 +53,10 @@ def default_instance(choice: Choice, lengths: Lengths, slo: Slo, max_model_len: 
 def tuned_instance(choice: Choice, lengths: Lengths, slo: Slo, max_model_len: int) -> InstanceSpec | None:
     """The configuration on the allowed hardware that costs least per request; None if none starts."""
     watermark = _WATERMARK if parsed(choice.vllm) >= _HAS_WATERMARK else 0.0
-    return cheapest(list(_instances(choice, max_model_len, _BATCHED_TOKENS, watermark=watermark)), lengths, slo)
+    best = cheapest(list(_instances(choice, max_model_len, _BATCHED_TOKENS, watermark=watermark)), lengths, slo)
+    if best is None or choice.max_num_seqs is not None:
+        return best
+    return cheapest([best, *(_with_sequences(best, choice, count) for count in _SEQUENCES)], lengths, slo)
 
 
 def slots_instance(instance: InstanceSpec) -> InstanceSpec:
@@ -102,6 +107,22 @@ def _instances(
                     )
                 except ConfigurationError:
                     break  # nor does it with another batch
+
+
+def _with_sequences(instance: InstanceSpec, choice: Choice, count: int) -> InstanceSpec:
+    """The same with other max_num_seqs, and a batch that holds them."""
+    gpu = next(gpu for gpu in choice.gpus if instance.name.endswith(gpu.name))
+    return instance_of(
+        choice.model,
+        gpu,
+        instance.gpus,
+        max_model_len=instance.max_model_len,
+        max_num_batched_tokens=max(count, instance.max_num_batched_tokens),
+        max_num_seqs=count,
+        watermark=instance.watermark,
+        vllm=choice.vllm,
+        max_queued_requests=choice.max_queued_requests,
+    )
 
 
 def _with(flags: tuple[str, ...], name: str, value: str) -> tuple[str, ...]:

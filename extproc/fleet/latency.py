@@ -148,6 +148,19 @@ def tpot_s(beat: Rhythm, swing_s: float, asked: Demand, percentile: float) -> fl
     return mean_s + max(0.0, float(np.hypot(max(0.0, high - mean_s), tail * swing_s)))
 
 
+def tpot_exceeds(beat: Rhythm, swing_s: float, asked: Demand, percentile: float, bound_s: float) -> bool:
+    """Whether `tpot_s` is above a bound, without searching for it: the sum of prefill alone must leave the swing."""
+    if not len(asked.outputs):
+        return False
+    room, swing = bound_s - beat.step_s, NormalDist().inv_cdf(percentile / 100) * swing_s
+    if room < max(0.0, swing):
+        return True
+    within_s = beat.step_s + (room**2 - swing**2) ** 0.5
+    if within_s >= float(beat.steps_s[-1]):
+        return False
+    return float(asked.outputs_weight @ _exceedances(beat, asked)(within_s)) > 1 - percentile / 100
+
+
 @dataclass(frozen=True, slots=True)
 class _Sums:
     """Prefill that classes of requests meet: on the grid where it fits, else by mean and deviation."""

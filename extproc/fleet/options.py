@@ -38,8 +38,8 @@ class PlanOptions:
     utilisation_cap: float = 0.85
     """Share of what keeps the objective that is planned for: fleets are sized for the rate divided by it."""
     promise: float = 0.001
-    seeds: int = 4
-    requests: int = 20_000
+    seeds: int = 3
+    requests: int = 10_000
     """Simulated in each try of sizing; confirmation takes three times as many."""
     max_num_seqs: int | None = None
     jobs: int | None = None

@@ -22,15 +22,18 @@ from extproc.fleet.answers import (
     SweepRow,
 )
 from extproc.fleet.confirm import Replication, confirmed, interval
+from extproc.fleet.confusion import Confusion
 from extproc.fleet.cost import rate_within_slo
 from extproc.fleet.drafts import Draft, Homogeneous, OnePool, PoolDraft, Threshold, ThresholdDrafts
 from extproc.fleet.jobs import Done, Jobs
 from extproc.fleet.options import PlanOptions, completed
-from extproc.fleet.tasks import Confirm, Size
+from extproc.fleet.tasks import Confirm, Learn, Size, learns
 
 _ROUTERS = (RouterKind.ANYTIME, RouterKind.EMA, RouterKind.FIXED, RouterKind.ORACLE)
-_TRIED_SAME, _TRIED_OTHER, _SWEEP_SEEDS = 5, 3, 2
+_TRIED_SAME, _TRIED_OTHER, _SWEEP_SEEDS = 4, 2, 2
 """Thresholds that are simulated, and how often."""
+_GROWTH, _GROWTHS = 1.04, 2
+"""By how much a fleet grows that misses the objective when it is simulated whole, and how often at most."""
 _ROUTED_BY = {
     RouterKind.ANYTIME: "our router",
     RouterKind.EMA: "the published router",
@@ -59,6 +62,11 @@ class Sized(NamedTuple):
         """For each pool: enough in every replication."""
         return tuple(max(column) for column in zip(*self.instances, strict=True))
 
+    def grown(self) -> "Sized":
+        """A little larger, in every replication."""
+        larger = tuple(tuple(math.ceil(_GROWTH * count) for count in counts) for counts in self.instances)
+        return self._replace(instances=larger)
+
     def usd_per_hour(self) -> list[float]:
         """By replication."""
         prices = [pool.spec.usd_per_hour for pool in self.draft.pools]
@@ -68,6 +76,14 @@ class Sized(NamedTuple):
         """By replication."""
         each = [pool.spec.gpus for pool in self.draft.pools]
         return [float(sum(n * gpus for n, gpus in zip(counts, each, strict=True))) for counts in self.instances]
+
+
+_Key = tuple[RouterKind, int, int]
+"""A router, its threshold, a seed."""
+
+
+def _key(draft: Draft, seed: int) -> _Key:
+    return draft.router, draft.threshold_tokens or 0, seed
 
 
 class Planner:
@@ -85,6 +101,7 @@ class Planner:
             ConfigurationError: nothing can serve this.
         """
         self._options, self._jobs, self._confirm = completed(options), jobs, confirm
+        self._errors: dict[_Key, Confusion] = {}
         self.plan: Plan | None = None
 
     def steps(self) -> Iterator[Progress]:
@@ -107,19 +124,15 @@ class Planner:
     def _simulated(self, one_pool: Homogeneous, rows: list[ThresholdDrafts], started_s: float) -> Iterator[Progress]:
         """Size candidates and fleets by simulation, and confirm them."""
         tried = _worth_trying(rows)
-        swept: Done[tuple[float | None, ...]] = Done(len(tried) * _SWEEP_SEEDS)
-        yield from self._each("thresholds", self._sizes(tried, _SWEEP_SEEDS), swept)
-        priced = [_sized(draft, swept.all[at :: len(tried)]) for at, draft in enumerate(tried)]
-        drafts = [*one_pool.drafts, *_splits(priced)]
-        sizes: Done[tuple[float | None, ...]] = Done(len(drafts) * self._options.seeds)
-        yield from self._each("sizing", self._sizes(drafts, self._options.seeds), sizes)
-        fleets = [_sized(draft, sizes.all[at :: len(drafts)]) for at, draft in enumerate(drafts)]
-        buildable = [fleet for fleet in fleets if fleet.instances]
-        runs: Done[Replication] = Done(len(buildable) * self._options.seeds)
-        yield from self._each("confirming", self._confirmations(buildable), runs)
-        replications = [runs.all[at :: len(buildable)] for at in range(len(buildable))]
-        found = dict(zip((id(fleet) for fleet in buildable), map(confirmed, replications), strict=True))
-        plans = tuple(_fleet_plan(self._options, fleet, found.get(id(fleet))) for fleet in fleets)
+        priced: list[Sized] = []
+        # Other seeds than those that judge: else the threshold that was lucky with them would be chosen.
+        others = range(self._options.seeds, self._options.seeds + _SWEEP_SEEDS)
+        yield from self._size("thresholds", tried, others, priced)
+        fleets: list[Sized] = []
+        yield from self._size("sizing", [*one_pool.drafts, *_splits(priced)], range(self._options.seeds), fleets)
+        found: dict[str, Confirmed] = {}
+        yield from self._confirm_all(fleets, found)
+        plans = tuple(_fleet_plan(self._options, fleet, found.get(fleet.draft.name)) for fleet in fleets)
         sweep = _sweep(rows, priced, fleets, one_pool)
         self.plan = self._conclude(fleets, plans, sweep, time.perf_counter() - started_s)
 
@@ -131,17 +144,50 @@ class Planner:
         tuned, slots = one_pool.b2.pools[0].spec, one_pool.b0.pools[0].spec
         return [Threshold(self._options, tokens, tuned, slots) for tokens in self._options.tried_thresholds()]
 
-    def _sizes(self, drafts: list[Draft], seeds: int) -> list[Size]:
-        return [Size(self._options, draft, seed) for seed in range(seeds) for draft in drafts]
+    def _size(self, what: str, drafts: list[Draft], seeds: range, sized: list[Sized]) -> Iterator[Progress]:
+        """Size fleets with each seed, after finding out how their routers err."""
+        yield from self._learn(what, drafts, seeds)
+        tasks = [
+            Size(self._options, draft, seed, self._errors.get(_key(draft, seed))) for seed in seeds for draft in drafts
+        ]
+        needed: Done[tuple[float | None, ...]] = Done(len(tasks))
+        yield from self._each(what, tasks, needed)
+        sized += [_sized(draft, needed.all[at :: len(drafts)]) for at, draft in enumerate(drafts)]
 
-    def _confirmations(self, fleets: list[Sized]) -> list[Confirm]:
-        seeds = range(self._options.seeds)
-        return [Confirm(self._options, fleet.draft, fleet.final, seed) for seed in seeds for fleet in fleets]
+    def _learn(self, what: str, drafts: list[Draft], seeds: range) -> Iterator[Progress]:
+        """Each router once for a threshold and a seed, whatever fleets it routes to."""
+        keys = {_key(draft, seed) for seed in seeds for draft in drafts if learns(draft)} - self._errors.keys()
+        tasks = [Learn(self._options, *key) for key in sorted(keys)]
+        learned: Done[Confusion] = Done(len(tasks))
+        yield from self._each(f"{what}, routers", tasks, learned)
+        self._errors |= dict(zip(sorted(keys), learned.all, strict=True))
+
+    def _confirm_all(self, fleets: list[Sized], found: dict[str, Confirmed]) -> Iterator[Progress]:
+        """Simulate each fleet whole; one that misses the objective grows, a few times."""
+        pending = [at for at, fleet in enumerate(fleets) if fleet.instances]
+        for _ in range(1 + _GROWTHS):
+            tasks = [self._confirmation(fleets[at], seed) for at in pending for seed in range(self._options.seeds)]
+            runs: Done[Replication] = Done(len(tasks))
+            yield from self._each("confirming", tasks, runs)
+            for turn, at in enumerate(pending):
+                of_fleet = runs.all[turn * self._options.seeds : (turn + 1) * self._options.seeds]
+                found[fleets[at].draft.name] = confirmed(of_fleet)
+            pending = [at for at in pending if self._misses(found[fleets[at].draft.name])]
+            for at in pending:
+                fleets[at] = fleets[at].grown()
+
+    def _misses(self, found: Confirmed) -> bool:
+        return found.fleet.slo_share.mean < self._options.slo.percentile / 100
+
+    def _confirmation(self, fleet: Sized, seed: int) -> Confirm:
+        return Confirm(self._options, fleet.draft, fleet.final, seed, self._errors.get(_key(fleet.draft, seed)))
 
     def _conclude(
         self, fleets: list[Sized], plans: tuple[FleetPlan, ...], sweep: tuple[SweepRow, ...], seconds: float
     ) -> Plan:
         found = verdicts.conclude([fleet.usd_per_hour() for fleet in fleets], plans, sweep)
+        if not self._confirm:
+            found = found._replace(sentence=f"By the closed form alone, not confirmed by simulation: {found.sentence}")
         notes = verdicts.notes(self._options, plans, found.recommended)
         return Plan(
             self._options.ask(), found.verdict, found.sentence, plans, found.recommended, found.savings, sweep, notes,
@@ -267,7 +313,7 @@ def _sweep(
 
 
 def _saved(usd: list[float], against: list[float]) -> Interval | None:
-    """Replication by replication."""
+    """Each replication against one of the baseline, which saw other requests."""
     pairs = list(zip(usd, against, strict=False))
     return interval([1.0 - ours / theirs for ours, theirs in pairs]) if pairs else None
 

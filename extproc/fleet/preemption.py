@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extproc.fleet.backlog import Backlog, Grid, compound, mixed, spread
+from extproc.fleet.backlog import Backlog, Grid, compound, spread
 from extproc.fleet.demand import Demand
 from extproc.fleet.values import BLOCK_TOKENS, Floats, InstanceSpec
 
 _MOVES = 64
-"""Amounts of freed blocks that are told apart."""
+"""Amounts of freed blocks that are told apart, up to the most that one end frees."""
 _TAIL = 6.0
 """Standard deviations of the blocks freed in a step."""
-_MOST_STEPS = 16
-"""For which a prompt waits for budget: whoever waits longer has as many behind it."""
+_MOST_STEPS = 32
+"""For which a prompt is seen to wait for budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +30,32 @@ class Border:
     """Of the amounts of blocks that ends free in a step."""
     downwards: Floats
     """Prompts that pass downwards, on average, at each of the amounts."""
-    passages: float
-    """How often a prompt passes upwards after it was let in, if nothing is free beyond it."""
-    rate: float
-    """Chance per block that the walk ever rises by it (Lundberg's exponent)."""
+    returns: float
+    """Chance that a prompt that has passed downwards passes upwards again."""
+    later: Floats
+    """Share of these that do so in more than 0, 1, 2, … steps."""
 
-    def recomputed(self, prompt_tokens: float, comes_back: float) -> float:
-        """Tokens per request that are computed again.
+    def recomputed(self, prompt_tokens: float, later: float) -> float:
+        """Tokens per request that are computed again, if a prompt that returns was computed before with chance `later`.
 
-        Each passage is the last but with a chance q, so there are q/(1 − q); what is free beyond makes q rarer.
+        Each passage is the last but with the chance q, so there are q/(1 − q).
         """
-        again = self.passages / (1.0 + self.passages) * comes_back
-        return prompt_tokens * again / (1.0 - again)
+        return prompt_tokens * self.returns / (1.0 - self.returns) * later
 
     def arrivals(self, prompts: float) -> Floats:
         """Prompts at each of the amounts that come to `prompts` on average."""
         return np.asarray(self.downwards * (prompts / float(self.chances @ self.downwards)), dtype=np.float64)
 
+    def variance(self, prompts: float) -> float:
+        """Of the number that is Poisson's mean."""
+        return float(self.chances @ self.arrivals(prompts) ** 2) - prompts**2
 
-def border(asked: Demand, ends: float) -> Border:
+
+def border(spec: InstanceSpec, asked: Demand, ends: float) -> Border:
     """Find the moves at so many ends per step.
 
-    What growth takes that no end of the same step frees passes upwards, and the rest of what ends free downwards.
+    What growth takes that no end of the same step frees passes upwards, and the rest of what ends free downwards; that
+    is, per block that a prompt brings, passages and 1 + passages. A watermark makes q rarer by exp(−rate·watermark).
     """
     growth, finals = ends * growth_blocks(asked), asked.final_blocks.astype(np.float64)
     mean, square = ends * float(asked.output_weight @ finals), ends * float(asked.output_weight @ finals**2)
@@ -60,7 +64,29 @@ def border(asked: Demand, ends: float) -> Border:
     chances, net = compound(np.array([ends]), sizes)[0], np.arange(2 * _MOVES) * width - growth
     blocks = asked.mean(asked.blocks)
     upwards = float(chances @ np.maximum(0.0, -net)) / (ends * blocks)
-    return Border(chances, np.maximum(0.0, net) / blocks, upwards, return_rate(asked))
+    kept = float(np.exp(-return_rate(asked) * spec.watermark * spec.kv_blocks)) if spec.watermark else 1.0
+    again = upwards / (1.0 + upwards)
+    return Border(chances, np.maximum(0.0, net) / blocks, again * kept, _later(chances, net / width, again))
+
+
+def _later(chances: Floats, net: Floats, again: float) -> Floats:
+    """Share of returns that take more than 0, 1, … steps: the walk from where prompts come to lie, until it is back.
+
+    A step down by so much lets in prompts that come to lie anywhere within it. Places are in cells; growth of a part of
+    a cell moves a cell with that chance.
+    """
+    size = 2 * len(net)
+    places = np.clip(net[None, :] - np.arange(size)[:, None], 0.0, 1.0) @ chances
+    places /= places.sum()
+    low = int(np.floor(net[0]))
+    part = net[0] - low
+    moves = np.convolve(chances, [1.0 - part, part])
+    left = [1.0]
+    for _ in range(_MOST_STEPS):
+        moved = np.convolve(places, moves)
+        left.append(left[-1] - float(moved[:-low].sum()) / max(again, 1e-12))
+        places = moved[-low : size - low]
+    return np.asarray(np.maximum(0.0, left), dtype=np.float64)
 
 
 def growth_blocks(asked: Demand) -> float:
@@ -69,7 +95,10 @@ def growth_blocks(asked: Demand) -> float:
 
 
 def return_rate(asked: Demand) -> float:
-    """Lundberg's exponent: the root of r·growth = 1 − E[exp(−r·freed)], growth being even and ends random."""
+    """Chance per block that the walk ever rises by it, Lundberg's exponent.
+
+    The root of r·growth = 1 − E[exp(−r·freed)], growth being even and ends random.
+    """
     growth = growth_blocks(asked)
     rate = 1.0 / growth
     for _ in range(40):
@@ -77,30 +106,18 @@ def return_rate(asked: Demand) -> float:
     return max(rate, 1e-9)
 
 
-def comes_back(spec: InstanceSpec, moves: Border, on: Grid, queue: Backlog, prompts: float) -> float:
-    """Chance that growth ever reaches a prompt again whose last chunk was computed, by exp(−rate·blocks).
+def computed_before(asked: Demand, moves: Border, on: Grid, queue: Backlog, prompts: float) -> float:
+    """Chance that a prompt that returns was computed by then, rather than still waiting for the budget of a step.
 
-    Free beyond it are the watermark and what all behind it still wait to be computed, as chunks take blocks one by one:
-    what came with it and in the steps up to its last, less what its last step has left for them.
+    Before it stand what the last step left and half of what was let in with it; a part of it counts for a part.
     """
-    arrivals = moves.arrivals(prompts)
-    with_it = float(moves.chances @ arrivals**2) / prompts / 2
-    phi = np.fft.rfft(on.prompts)
-    half, step = np.exp(with_it * (phi - 1.0)), moves.chances @ np.exp(arrivals[:, None] * (phi - 1.0))
+    with_it = (moves.variance(prompts) / prompts + prompts) / 2
     size, most = len(on.prompts), on.step_cells
     left = np.zeros(size)
     left[: len(queue.waiting) - most] = queue.waiting[most:]
     left[0] += queue.waiting[:most].sum()
-    up_to = np.maximum(0.0, np.fft.irfft(np.fft.rfft(left) * half * phi, size))
-    cells = np.arange(size)
-    steps = np.maximum(1, -(-cells // most))
-    count = min(_MOST_STEPS, max(1, on.cells // most))
-    behind = np.maximum(0.0, np.fft.irfft(half * step ** np.arange(count)[:, None], size, axis=1))
-    slack = steps * most - cells
-    exponent = moves.rate * on.tokens_per_cell / BLOCK_TOKENS
-    # by the cells that the last step leaves to those behind: E[exp(−rate·what remains of them)]
-    remains = np.exp(-exponent * np.maximum(0, cells[None, :] - np.arange(most + 1)[:, None]))
-    chance = (behind @ remains.T) / behind.sum(axis=1, keepdims=True)
-    found = chance[np.minimum(steps, count) - 1, np.minimum(slack, most)]
-    kept = np.exp(-moves.rate * spec.watermark * spec.kv_blocks)
-    return float(kept * (up_to @ found) / up_to.sum())
+    half = spread(asked.prompt_tokens / (2 * on.tokens_per_cell), asked.weight, size)
+    both = np.fft.rfft(left) * np.exp(with_it * (np.fft.rfft(on.prompts) - 1.0)) * np.fft.rfft(half)
+    until = np.maximum(0.0, np.fft.irfft(both, size))
+    steps = np.maximum(0, -(-np.arange(size) // most) - 1)
+    return float(until @ moves.later[np.minimum(steps, _MOST_STEPS)] / until.sum())

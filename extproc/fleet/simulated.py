@@ -100,7 +100,7 @@ class FleetFlags:
 
     def context(self) -> int:
         """The longest."""
-        return context_of(self.known.catalog().model(self.model), self.max_model_len)
+        return context_of(self.max_model_len)
 
     def notes(self, workload: Workload) -> tuple[str, ...]:
         """What to know of it."""

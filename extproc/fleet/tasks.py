@@ -1,4 +1,4 @@
-"""What a plan has done in several processes: the size of a fleet, and its confirmation, one seed each."""
+"""What a plan has done in several processes, one seed each: how a router errs, a fleet's size, its confirmation."""
 
 import math
 from dataclasses import dataclass
@@ -16,18 +16,40 @@ from extproc.fleet.values import PoolSpec, Slo
 
 _OTHER_REQUESTS = 1_000_003
 """Between the seeds of what a router learned from and of what it is judged by."""
-_ERRORS_FROM = 20_000
+_ERRORS_FROM = 15_000
 """Requests by which a router's errors are measured, after its first answers."""
 _ERRORS_TRIES = 10
 """Times the requests of a try, at most: who asks for little gets an answer soon."""
 _DRAWN_MOST = 2_500_000
 _SHARES_MIN = 1e-4
-_CONFIRM_S = 100.0
+_CONFIRM_S = 60.0
 """Simulated time of a confirmation, where that is more requests than three tries of sizing."""
 _CONFIRM_MOST = 150_000
 _INSTANCES_MOST = 400
 """A larger fleet is confirmed at a smaller scale: a random part of the traffic on that part of the instances."""
 _WARM_UP_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """Find out how a router errs, from requests that no simulation sees."""
+
+    options: PlanOptions
+    router: RouterKind
+    threshold_tokens: int
+    seed: int
+
+    def perform(self) -> Confusion:
+        """After its first answers."""
+        return self.learned()[1]
+
+    def learned(self) -> tuple[Routed, Confusion]:
+        """The router too; a fleet is planned for every day but the first."""
+        routed = Routed(self.options.settings(self.router, self.threshold_tokens), self.seed)
+        requests = min(_ERRORS_FROM, _ERRORS_TRIES * self.options.requests)
+        confusion = confusion_of(routed, self.options.workload, requests=requests, seed=self.seed + _OTHER_REQUESTS)
+        routed.decisions.clear()
+        return routed, confusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +59,15 @@ class Size:
     options: PlanOptions
     draft: Draft
     seed: int
+    confusion: Confusion | None = None
+    """How its router errs; None where none decides, or one that knows the truth."""
 
     def perform(self) -> tuple[float | None, ...]:
         """For each pool; None where no number keeps the objective."""
         drawn = draw(self.options.workload, seed=self.seed, requests=self._requests())
         # Less time between the same requests: the fleet must keep the objective with reserves.
         faster = drawn.batch._replace(arrival_s=drawn.batch.arrival_s * self.options.utilisation_cap)
-        parts = Drawn(faster).parted(quick_dispatch(self.options, self.draft, self.seed), len(self.draft.pools))
+        parts = Drawn(faster).parted(quick_dispatch(self.draft, self.confusion, self.seed), len(self.draft.pools))
         return tuple(
             instances_needed(
                 pool.pool, pool.spec, part, pool.instances, SizingRules(slo, self.options.requests, seed=self.seed)
@@ -75,6 +99,8 @@ class Confirm:
     draft: Draft
     instances: tuple[int, ...]
     seed: int
+    confusion: Confusion | None = None
+    """How its router errs, where it is not ours."""
 
     def perform(self) -> Replication:
         """One replication."""
@@ -93,23 +119,17 @@ class Confirm:
 
     def _dispatch(self) -> Dispatch | Routed:
         if self.draft.router is RouterKind.ANYTIME and self.draft.threshold_tokens is not None:
-            return _learned(self.options, self.draft.router, self.draft.threshold_tokens, self.seed)[0]
-        return quick_dispatch(self.options, self.draft, self.seed)
+            return Learn(self.options, self.draft.router, self.draft.threshold_tokens, self.seed).learned()[0]
+        return quick_dispatch(self.draft, self.confusion, self.seed)
 
 
-def quick_dispatch(options: PlanOptions, draft: Draft, seed: int) -> Dispatch:
+def learns(draft: Draft) -> bool:
+    """Whether who routes to a fleet has errors that must be found out."""
+    return draft.router not in (RouterKind.NONE, RouterKind.ORACLE)
+
+
+def quick_dispatch(draft: Draft, confusion: Confusion | None, seed: int) -> Dispatch:
     """Who routes: a router as a table of its errors."""
     if draft.threshold_tokens is None:
         return Single()
-    if draft.router is RouterKind.ORACLE:
-        return Oracle(draft.threshold_tokens)
-    return Confused(_learned(options, draft.router, draft.threshold_tokens, seed)[1], seed)
-
-
-def _learned(options: PlanOptions, router: RouterKind, threshold_tokens: int, seed: int) -> tuple[Routed, Confusion]:
-    """A router that has seen some of the traffic, and how it errs; a fleet is planned for every day but the first."""
-    routed = Routed(options.settings(router, threshold_tokens), seed)
-    requests = min(_ERRORS_FROM, _ERRORS_TRIES * options.requests)
-    confusion = confusion_of(routed, options.workload, requests=requests, seed=seed + _OTHER_REQUESTS)
-    routed.decisions.clear()
-    return routed, confusion
+    return Oracle(draft.threshold_tokens) if confusion is None else Confused(confusion, seed)

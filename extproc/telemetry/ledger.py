@@ -12,7 +12,8 @@ from extproc.routing.values import Category, Correction, Decision, Misroute, Poo
 
 REALISED_HALF_LIFE = 100_000.0
 """Requests after which a misroute counts half in the realised share. About 144,000 then count in all, of which 144 may
-be under-routed at a promise of 0.1 %; one in five of those in doubt is observed, so that the share scatters by about 19 %."""
+be under-routed at a promise of 0.1 %; one in five of those in doubt is observed, so that the share scatters by about
+19 %."""
 
 
 class SaveOutcome(StrEnum):

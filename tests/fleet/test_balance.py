@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,16 @@ def test_linear_steps_cost_their_mean_tokens(ends: float) -> None:
     expected = 0.02 + 1e-4 * tokens + 1e-5 * ends * 101 + 5e-8 * held
     assert state.beat.step_s == pytest.approx(expected, rel=0.01)
     assert state.decoding == pytest.approx(ends * 100)
+
+
+def test_a_step_with_prefill_reads_kv_again() -> None:
+    """Each step in which some prompt is computed, however short, costs the second reading of what is resident."""
+    plain, short = spec(), Lengths(np.array([8]), np.array([101]), np.array([ABSENT]), np.ones(1))
+    mixing = replace(plain, steps=replace(plain.steps, mixed_kv_s=1e-6))
+    without, with_it = (full_batch(one, demand(one, short), 0.5, preempting=False) for one in (plain, mixing))
+    resident = 0.5 * (100 * 8 + 100 * 101 / 2)
+    more_s = (1 - np.exp(-0.5)) * 1e-6 * resident
+    assert with_it.beat.step_s - without.beat.step_s == pytest.approx(more_s, rel=0.01)
 
 
 def test_load_makes_the_batch_swing() -> None:

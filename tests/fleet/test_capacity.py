@@ -143,6 +143,13 @@ def test_one_slot_serves_one_request_after_another() -> None:
     assert found.rate_per_s == pytest.approx(1 / (prefill_s + decode_s), rel=0.03)
 
 
+def test_requests_all_alike_are_said_to_come_in_waves() -> None:
+    """Where KV binds them; not where they spread, and not where steps are full anyway."""
+    assert capacity(spec(1_500), constant(600, 60), LENIENT).in_waves
+    assert not capacity(spec(1_500), lognormal(600, 60), LENIENT).in_waves
+    assert not capacity(spec(50_000, 256, 512), constant(512, 4), LENIENT).in_waves
+
+
 def test_tighter_slo_never_raises_the_rate() -> None:
     """The rate within the SLO falls with its TPOT and stays below the saturated rate."""
     found = [within(capacity(spec(8_000), lognormal(600, 60), Slo(tpot_s=tpot))) for tpot in (0.3, 0.12, 0.08, 0.05)]

@@ -3,7 +3,7 @@ import pytest
 
 from extproc.fleet.backlog import backlog, grid
 from extproc.fleet.demand import demand
-from extproc.fleet.latency import Rhythm, quantile, tpot_s, ttft_s
+from extproc.fleet.latency import Rhythm, quantile, tpot_exceeds, tpot_s, ttft_s
 from extproc.fleet.values import ABSENT, InstanceSpec, StepTimes
 from extproc.fleet.workload import Lengths
 
@@ -43,6 +43,15 @@ def test_swings_of_the_batch_add_to_the_tail() -> None:
     """A deviation of 5 ms over time moves the 99th percentile by at most 2.33 times as much."""
     still, swinging = (tpot_s(rhythm(0.2), swing, ASKED, 99) for swing in (0.0, 0.005))
     assert still < swinging < still + 2.33 * 0.005
+
+
+@pytest.mark.parametrize("prompts", [0.05, 0.4, 0.8])
+@pytest.mark.parametrize("swing_s", [0.0, 0.003])
+def test_a_bound_on_tpot_is_judged_as_by_tpot_itself(prompts: float, swing_s: float) -> None:
+    """Just above it holds, just below it does not."""
+    found_s = tpot_s(rhythm(prompts), swing_s, ASKED, 99)
+    assert not tpot_exceeds(rhythm(prompts), swing_s, ASKED, 99, 1.001 * found_s)
+    assert tpot_exceeds(rhythm(prompts), swing_s, ASKED, 99, 0.97 * found_s)
 
 
 def test_quantile_of_masses() -> None:

@@ -4,11 +4,12 @@ import pytest
 
 from extproc.fleet.answers import Baseline, RouterKind
 from extproc.fleet.capacity import capacity
+from extproc.fleet.confusion import Confused
 from extproc.fleet.dispatch import Oracle, Single
 from extproc.fleet.drafts import Draft, PoolDraft
 from extproc.fleet.hardware.catalog import builtin
 from extproc.fleet.options import PlanOptions, completed
-from extproc.fleet.tasks import Confirm, Size, quick_dispatch
+from extproc.fleet.tasks import Confirm, Learn, Size, learns, quick_dispatch
 from extproc.fleet.workload import Options, synthetic
 from extproc.routing.values import Pool
 from tests.fleet.reference import spec_of
@@ -63,7 +64,8 @@ def test_reserves_take_instances() -> None:
 
 def test_a_router_that_errs_too_often_keeps_no_objective() -> None:
     """Four bytes a token sends more short than fits: requests are cut, however many instances there are."""
-    assert None in Size(OPTIONS, draft(RouterKind.FIXED), 1).perform()
+    errors = Learn(OPTIONS, RouterKind.FIXED, 200, 1).perform()
+    assert None in Size(OPTIONS, draft(RouterKind.FIXED), 1, errors).perform()
 
 
 def test_a_confirmation_drives_the_router_itself() -> None:
@@ -91,6 +93,14 @@ def test_a_large_fleet_is_confirmed_in_part() -> None:
 
 
 def test_who_routes() -> None:
-    """Nobody for one pool, the truth for an oracle."""
-    assert quick_dispatch(OPTIONS, draft(RouterKind.NONE), 1) == Single()
-    assert quick_dispatch(OPTIONS, draft(RouterKind.ORACLE), 1) == Oracle(200)
+    """Nobody for one pool, the truth for an oracle, a table of its errors for a router that has some."""
+    assert quick_dispatch(draft(RouterKind.NONE), None, 1) == Single()
+    assert quick_dispatch(draft(RouterKind.ORACLE), None, 1) == Oracle(200)
+    errors = Learn(OPTIONS, RouterKind.EMA, 200, 1).perform()
+    assert isinstance(quick_dispatch(draft(RouterKind.EMA), errors, 1), Confused)
+
+
+def test_only_routers_that_err_are_learned() -> None:
+    """The oracle knows, and one pool needs none."""
+    kinds = (RouterKind.NONE, RouterKind.ORACLE, RouterKind.ANYTIME, RouterKind.EMA, RouterKind.FIXED)
+    assert [learns(draft(kind)) for kind in kinds] == [False, False, True, True, True]

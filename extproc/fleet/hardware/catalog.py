@@ -17,6 +17,7 @@ from extproc.fleet.hardware.entries import Gpu, Model
 from extproc.fleet.hardware.spelling import gpu_keys, model_keys
 
 _Entry = TypeVar("_Entry", Gpu, Model)
+_WRAPPERS = frozenset({"gpu", "gpus", "hardware", "device", "model", "models"})
 _SUFFIXES = (
     "-instruct",
     "-chat",
@@ -148,20 +149,25 @@ def _nothing(_: str) -> None:
 def _entries(content: Any, where: str, kind: _Kind[_Entry]) -> dict[str, _Entry]:
     if not isinstance(content, Mapping) or not content:
         raise ConfigurationError(f"{where}: expected an entry, or a mapping of names to entries.")
+    if len(content) == 1 and next(iter(content)) in _WRAPPERS and isinstance(next(iter(content.values())), Mapping):
+        return _entries(next(iter(content.values())), where, kind)
     several = all(isinstance(value, Mapping) for value in content.values())
-    named = content if several else {str(content.get("name") or Path(where).stem): content}
-    return {plain(name): _entry(f"{where}: {name}", plain(name), keys, kind) for name, keys in named.items()}
+    named = content if several else {Path(where).stem: content}
+    found = [_entry(where, str(key), written, kind) for key, written in named.items()]
+    return {entry.name: entry for entry in found}
 
 
-def _entry(where: str, name: str, written: Mapping[str, Any], kind: _Kind[_Entry]) -> _Entry:
+def _entry(where: str, key: str, written: Mapping[str, Any], kind: _Kind[_Entry]) -> _Entry:
     try:
         keys = kind.spell(written)
+        name = str(keys.pop("name", None) or key)
+        where = f"{where}: {name}"
         like = str(keys.pop("like", name))
         base = kind.known(like)
         if "like" in written and base is None:
             return _refuse(f"like: {like} is not in the catalogue.")
         inherited = base.model_dump(exclude_unset=True) if base else {}
-        return kind.entry.model_validate({**inherited, **keys, "name": name})
+        return kind.entry.model_validate({**inherited, **keys, "name": plain(name)})
     except ValidationError as error:
         raise ConfigurationError(f"{where}: {_first(error)}") from error
     except ConfigurationError as error:

@@ -53,8 +53,8 @@ class Gpu(_Entry):
     interconnect: Literal["nvlink", "pcie", "host"] = "pcie"
     """How the GPUs of an instance reach each other; other switched fabrics count as nvlink. `host` is PCIe without
     access to each other's memory, as with GeForce cards."""
-    interconnect_gb_s: PositiveFloat = 32.0
-    """What one GPU can send, 1e9 bytes a second."""
+    interconnect_gb_s: PositiveFloat | None = None
+    """What one GPU can send in one direction, 1e9 bytes a second; None takes 300 (A100) or PCIe 4's 32 by its kind."""
     usd_per_hour: Annotated[float, Field(ge=0.0)] = 0.0
     price_source: str = ""
     memory: Literal["hbm", "gddr"] | None = None
@@ -69,6 +69,11 @@ class Gpu(_Entry):
     def has_hbm(self) -> bool:
         """Whether its memory is HBM, which is read at a smaller share of its data sheet's bandwidth."""
         return self.memory == "hbm" or (self.memory is None and self.bandwidth_tb_s >= _HBM_TB_S)
+
+    @property
+    def link_gb_s(self) -> float:
+        """What one GPU can send, 1e9 bytes a second."""
+        return self.interconnect_gb_s or (300.0 if self.interconnect == "nvlink" else 32.0)
 
     @property
     def packs_heads(self) -> bool:

@@ -1,4 +1,4 @@
-"""How other files spell what an entry says: units of data sheets, keys of a Hugging Face config.json.
+"""How other files spell what an entry says: data sheets, papers, a Hugging Face config.json.
 
 Turns a mapping as a user wrote it into the catalogue's own keys; knows no numbers.
 """
@@ -8,56 +8,63 @@ from difflib import get_close_matches
 from typing import Any
 
 from extproc.errors import ConfigurationError
+from extproc.fleet.hardware.datasheets import gpu_figures
 from extproc.fleet.hardware.entries import Gpu, Model
 
 Keys = Mapping[str, Any]
-_GB_TO_REPORTED_GIB = 0.985
-"""A card sold as 80 GB has 80 GiB of chips less what the driver and ECC keep: 79.2 of 80, 23.5 of 24, 94.97 of 96."""
-_GPU_UNITS: dict[str, tuple[str, float]] = {
-    **dict.fromkeys(("memory_gb", "vram_gb", "mem_gb"), ("memory_gib", _GB_TO_REPORTED_GIB)),
-    **dict.fromkeys(("vram_gib", "mem_gib"), ("memory_gib", 1.0)),
-    **dict.fromkeys(("memory_bytes", "device_total_memory_bytes"), ("memory_gib", 2.0**-30)),
-    **dict.fromkeys(
-        ("bandwidth_gb_s", "bandwidth_gbps", "bandwidth_gb_per_s", "memory_bandwidth_gb_s", "memory_bandwidth_gbps",
-         "mem_bandwidth_gb_s", "mem_bandwidth_gbps", "mem_bw_gbps", "hbm_gb_s"), ("bandwidth_tb_s", 1e-3)),
-    **dict.fromkeys(
-        ("bandwidth_tbps", "bandwidth_tb_per_s", "memory_bandwidth_tb_s", "memory_bandwidth_tbps", "hbm_tb_s",
-         "mem_bandwidth_tb_s"), ("bandwidth_tb_s", 1.0)),
-    **dict.fromkeys(
-        ("tflops", "fp16_tflops", "tflops_bf16", "tflops_fp16", "bf16_tflops_dense", "bf16_dense_tflops",
-         "peak_tflops"), ("bf16_tflops", 1.0)),
-    **dict.fromkeys(("tflops_fp8", "fp8_tflops_dense", "fp8_dense_tflops"), ("fp8_tflops", 1.0)),
-    **dict.fromkeys(("nvlink_gb_s", "pcie_gb_s", "interconnect_gbps"), ("interconnect_gb_s", 1.0)),
-    **dict.fromkeys(("usd_per_gpu_hour", "price_usd_per_hour", "price_per_hour", "price"), ("usd_per_hour", 1.0)),
-}  # fmt: skip
 _MODEL_NAMES = {
-    "num_hidden_layers": "layers",
-    "num_layers": "layers",
-    "hidden_size": "hidden",
-    "num_attention_heads": "heads",
-    "num_heads": "heads",
-    "num_key_value_heads": "kv_heads",
-    "num_kv_heads": "kv_heads",
-    "intermediate_size": "intermediate",
-    "vocab_size": "vocab",
-    "tie_word_embeddings": "tie_embeddings",
-    "max_position_embeddings": "max_context",
-    "max_model_len": "max_context",
-    "first_k_dense_replace": "dense_layers",
-    "torch_dtype": "dtype",
-    "kv_cache_dtype": "kv_dtype",
-    "_name_or_path": "name",
-}
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_blocks"), "layers"),
+    **dict.fromkeys(("hidden_size", "hidden_dim", "d_model", "dim", "model_dim", "n_embd"), "hidden"),
+    **dict.fromkeys(("num_attention_heads", "num_heads", "n_heads", "n_head", "attention_heads", "q_heads"), "heads"),
+    **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "n_kv_heads", "key_value_heads"), "kv_heads"),
+    **dict.fromkeys(("head_size", "head_dimension", "d_head"), "head_dim"),
+    **dict.fromkeys(("intermediate_size", "intermediate_dim", "ffn_dim", "d_ff", "ffn_size", "mlp_dim",
+                     "ffn_hidden_size"), "intermediate"),
+    **dict.fromkeys(("vocab_size", "vocabulary", "vocabulary_size", "n_vocab"), "vocab"),
+    **dict.fromkeys(("tie_word_embeddings", "tied_embeddings"), "tie_embeddings"),
+    **dict.fromkeys(("max_position_embeddings", "max_model_len", "context_length", "max_seq_len"), "max_context"),
+    **dict.fromkeys(("first_k_dense_replace", "num_dense_layers"), "dense_layers"),
+    **dict.fromkeys(("torch_dtype", "weight_dtype", "precision", "quantization"), "dtype"),
+    **dict.fromkeys(("kv_cache_dtype",), "kv_dtype"),
+    **dict.fromkeys(("_name_or_path", "model", "model_name", "model_id"), "name"),
+}  # fmt: skip
 _EXPERT_NAMES = {
-    "num_experts": "count",
-    "num_local_experts": "count",
-    "n_routed_experts": "count",
-    "num_experts_per_tok": "active",
-    "experts_per_token": "active",
-    "moe_intermediate_size": "intermediate",
-    "shared_expert_intermediate_size": "shared",
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "n_experts", "expert_count"), "count"),
+    **dict.fromkeys(("num_experts_per_tok", "experts_per_token", "num_experts_per_token", "experts_per_tok",
+                     "active_experts", "num_active_experts", "experts_active", "top_k", "topk", "moe_top_k"), "active"),
+    **dict.fromkeys(("moe_intermediate_size", "expert_intermediate_size", "moe_intermediate", "expert_intermediate",
+                     "expert_ffn_dim", "moe_ffn_dim", "expert_dim"), "intermediate"),
+    **dict.fromkeys(("shared_expert_intermediate_size", "shared_intermediate"), "shared"),
+}  # fmt: skip
+_IN_EXPERTS = {
+    **_EXPERT_NAMES,
+    "num": "count",
+    "total": "count",
+    "per_token": "active",
+    "intermediate_size": "intermediate",
 }
+_OF_NO_USE = frozenset(
+    [
+        "params",
+        "params_b",
+        "parameters",
+        "parameters_b",
+        "total_params",
+        "active_params",
+        "active_parameters",
+        "num_params",
+        "architecture",
+        "type",
+        "family",
+        "license",
+        "notes",
+        "note",
+        "comment",
+        "tokenizer",
+    ]
+)
 _DTYPES = {"bfloat16": "bf16", "float16": "bf16", "fp16": "bf16", "auto": "bf16", "float32": "bf16", "fp8_e4m3": "fp8"}
+_GPU_SPELLINGS = ("memory_gb", "bandwidth_gb_s", "fp16_tflops", "price")
 _LIKENESS = 0.75
 _NEARLY_EQUAL = 0.9
 
@@ -68,10 +75,8 @@ def gpu_keys(written: Keys) -> dict[str, Any]:
     Raises:
         ConfigurationError: a key is unknown, or says again what another said.
     """
-    keys = _renamed(written, _gpu_key)
-    if "nvlink_gb_s" in written:
-        keys.setdefault("interconnect", "nvlink")
-    _refuse_unknown(keys, (*Gpu.model_fields, "like"), "GPU", also=_GPU_UNITS)
+    keys = gpu_figures(written)
+    _refuse_unknown(keys, (*Gpu.model_fields, "like"), "GPU", also=_GPU_SPELLINGS)
     return keys
 
 
@@ -82,7 +87,8 @@ def model_keys(written: Keys) -> dict[str, Any]:
         ConfigurationError: a key is unknown, or says again what another said.
     """
     hugging_face = bool({"num_hidden_layers", "model_type", "architectures"} & written.keys())
-    keys = _renamed({**written, **_nested_text(written)}, _model_key)
+    lowered = {str(key).lower(): value for key, value in written.items()}
+    keys = _renamed({**lowered, **_nested_text(lowered)}, _model_key)
     keys = _with_experts(keys)
     _normalise_dtypes(keys)
     if "quantization_config" in keys:
@@ -91,14 +97,9 @@ def model_keys(written: Keys) -> dict[str, Any]:
     if hugging_face:
         _refuse_misspelt(keys, (*known, *_MODEL_NAMES, *_EXPERT_NAMES))
         keys = {key: value for key, value in keys.items() if key in known and value is not None}
+    keys = {key: value for key, value in keys.items() if key not in _OF_NO_USE}
     _refuse_unknown(keys, known, "model", also=(*_MODEL_NAMES, *_EXPERT_NAMES))
     return _with_defaults(keys)
-
-
-def _gpu_key(key: str, value: Any) -> tuple[str, Any]:
-    name, factor = _GPU_UNITS.get(key, (key, 1.0))
-    scaled = value * factor if key in _GPU_UNITS and isinstance(value, int | float) else value
-    return name, scaled
 
 
 def _model_key(key: str, value: Any) -> tuple[str, Any]:
@@ -123,12 +124,18 @@ def _nested_text(written: Keys) -> dict[str, Any]:
 
 def _with_experts(keys: dict[str, Any]) -> dict[str, Any]:
     flat = {_EXPERT_NAMES[key]: keys.pop(key) for key in tuple(keys) if key in _EXPERT_NAMES}
+    for group in ("moe", "experts"):
+        given = keys.pop(group, None)
+        if isinstance(given, Mapping):
+            flat |= {_IN_EXPERTS.get(str(key).lower(), str(key)): value for key, value in given.items()}
+        elif given:
+            flat["count"] = given
     flat = {key: value for key, value in flat.items() if value}
     if "count" not in flat:
         return keys
     # Mixtral's and gpt-oss's configurations call an expert's width intermediate_size.
     flat.setdefault("intermediate", keys.get("intermediate"))
-    return {**keys, "experts": {**flat, **(keys.get("experts") or {})}}
+    return {**keys, "experts": flat}
 
 
 def _normalise_dtypes(keys: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ class _Speed:
         self._kv_bandwidth = gpu.bandwidth_tb_s * 1e12 * (gpu.bandwidth_efficiency or general_kv)
         self._best = 1e12 * (gpu.measured_tflops or constants.unmeasured_share * gpu.bf16_tflops)
         self._fp8_gain = constants.fp8_share * gpu.fp8_tflops / gpu.bf16_tflops if gpu.fp8_tflops else 1.0
-        self._link = gpu.interconnect_gb_s * 1e9
+        self._link = gpu.link_gb_s * 1e9
         self._all_reduce = ALL_REDUCE[gpu.interconnect]
 
     def product_s(self, moved_bytes: Floats, flop: Floats, tokens: Floats, dtype: str) -> Floats:

@@ -24,6 +24,10 @@ BASELINES = {
         "One pool, well tuned. The same GPUs and no split, with settings searched for this traffic. Tuning needs"
         " no hardware, so only what two pools save beyond this is owed to the split."
     ),
+    Baseline.B2_HARDWARE: (
+        "One pool, well tuned, on another GPU. What another of the allowed GPUs saves without any split: it must not be"
+        " taken for a merit of two pools."
+    ),
     Baseline.SPLIT: (
         "Two pools on the same hardware. A router sends requests that are surely short to a pool that is configured"
         " for them, all others to a pool for the full context; each pool is tuned."

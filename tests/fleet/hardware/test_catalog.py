@@ -90,6 +90,33 @@ def test_a_config_json_with_experts(tmp_path: Path) -> None:
     assert builtin().model(str(path)).parameters == builtin().model("qwen3-30b-a3b").parameters
 
 
+def test_names_that_a_file_gives(tmp_path: Path) -> None:
+    """A file's name for a card or a model is looked up as any name is, so that few figures are enough."""
+    path = tmp_path / "gpu.yaml"
+    path.write_text("gpu: {name: NVIDIA H100 80GB HBM3, memory_gib: 79.1}\n")
+    gpu = builtin().gpu(str(path))
+    assert (gpu.memory_gib, gpu.bandwidth_tb_s) == (79.1, builtin().gpu("h100").bandwidth_tb_s)
+    path.write_text("model: Qwen/Qwen3-32B\nmax_model_len: 8192\n")
+    model = builtin().model(str(path))
+    assert (model.max_context, model.layers) == (8192, builtin().model("qwen3-32b").layers)
+
+
+@pytest.mark.parametrize(
+    "experts",
+    [
+        "experts: 128\nexperts_per_token: 8\nexpert_intermediate: 768\n",
+        "num_experts: 128\ntop_k: 8\nmoe_intermediate_size: 768\n",
+        "moe: {num_experts: 128, top_k: 8, intermediate_size: 768}\n",
+        "experts: {count: 128, active: 8, intermediate: 768}\n",
+    ],
+)
+def test_a_shape_in_other_words(tmp_path: Path, experts: str) -> None:
+    """Papers' names of a model's sizes are read, flat or grouped, and equal the catalogue's entry."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"n_layers: 48\nd_model: 2048\nn_heads: 32\nn_kv_heads: 4\nhead_dim: 128\nvocab: 151936\n{experts}")
+    assert builtin().model(str(path)).parameters == builtin().model("qwen3-30b-a3b").parameters
+
+
 def test_a_misspelt_key_is_named(tmp_path: Path) -> None:
     """A key that nothing reads is refused by name, with the one that was meant."""
     path = tmp_path / "gpu.yaml"
