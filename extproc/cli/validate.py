@@ -17,10 +17,17 @@ def validate(  # noqa: PLR0917 - typer passes every option by name
         ),
     ],
     gpu: Annotated[
-        str | None, typer.Option(metavar="NAME|YAML", help="What it ran on. [default: the device that meta.json names]")
+        str | None,
+        typer.Option(
+            metavar="NAME|YAML",
+            help="What it ran on; keys in docs/hardware.md. [default: the device that meta.json names]",
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME|YAML", help="What it served. [default: the model that meta.json names]")
+        str | None,
+        typer.Option(
+            metavar="NAME|YAML", help="What it served; also a config.json. [default: the model that meta.json names]"
+        ),
     ] = None,
     profile: Annotated[  # noqa: FBT002
         bool,
