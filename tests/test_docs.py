@@ -8,7 +8,7 @@ import pytest
 
 from extproc.routing.router import Router
 from extproc.routing.values import Reason
-from extproc.server.app import build_router
+from extproc.assembly import build_router
 from extproc.server.statefile import StateFile
 from extproc.settings import Settings
 from extproc.telemetry.instruments import Telemetry

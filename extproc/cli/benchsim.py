@@ -18,8 +18,8 @@ def bench_sim(
 ) -> None:
     """Measure requests per second of processor time on one core, with the service's router in the loop and without.
 
-    1,000 requests/s of azure-2023 through 358 instances of llama-3-70b on 8 × A100, a short pool of 4,096 tokens and a
-    long one of 8,192; the same rate for each instance through 10 and 3,000 of them. Everything is compiled and the
+    1,000 requests/s of azure-2023 through 358 instances of llama-3-70b on 8 × A100, a short pool of 8,192 tokens and a
+    long one of 65,536; the same rate for each instance through 10 and 3,000 of them. Everything is compiled and the
     fleet filled before the clock starts. Medians of several rounds.
 
     Exits with 0 whatever the figures, with 130 if it was interrupted.

@@ -75,6 +75,24 @@ def submit(
 
 
 @compiled
+def submit_and_advance(
+    state: State,
+    number: int,
+    pool: int,
+    now_s: float,
+    prompt_tokens: int,
+    output_tokens: int,
+    declared_tokens: int,
+    watched: int,
+    names: Ints,
+    until_s: float,
+) -> bool:
+    """`submit`, then `advance`: one call from interpreted code instead of two."""
+    submit(state, number, pool, now_s, prompt_tokens, output_tokens, declared_tokens, watched, names)
+    return advance(state, until_s)
+
+
+@compiled
 def feed(
     state: State,
     first_number: int,

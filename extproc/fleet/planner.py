@@ -30,7 +30,7 @@ from extproc.fleet.options import PlanOptions, completed
 from extproc.fleet.tasks import Confirm, Learn, Size, learns
 
 _ROUTERS = (RouterKind.ANYTIME, RouterKind.EMA, RouterKind.FIXED, RouterKind.ORACLE)
-_TRIED_SAME, _TRIED_OTHER, _SWEEP_SEEDS = 4, 2, 2
+_TRIED_SAME, _TRIED_OTHER, _SWEEP_SEEDS = 3, 2, 2
 """Thresholds that are simulated, and how often."""
 _GROWTH, _GROWTHS = 1.04, 2
 """By how much a fleet grows that misses the objective when it is simulated whole, and how often at most."""

@@ -159,10 +159,12 @@ class Simulation:
     def _route(self, dispatch: Routed, batch: Batch, first: int) -> None:
         """One by one: each decision may rest on answers that came just before it."""
         pools: list[int] = []
+        counts = self._state.counts
         columns = (batch.arrival_s, batch.prompt_tokens, batch.output_tokens, batch.declared_tokens, batch.categories)
-        rows = zip(*(column.tolist() for column in columns), dispatch.draws(len(batch.arrival_s)), strict=True)
-        for number, (arrival_s, prompt, output, declared, category, draw) in enumerate(rows, first):
-            self._advance(arrival_s)
+        nexts = [*batch.arrival_s[1:].tolist(), float(batch.arrival_s[-1])]
+        rows = zip(*(column.tolist() for column in columns), nexts, dispatch.draws(len(nexts)), strict=True)
+        self._advance(float(batch.arrival_s[0]))
+        for number, (arrival_s, prompt, output, declared, category, next_s, draw) in enumerate(rows, first):
             decision = dispatch.route(
                 prompt_tokens=prompt, declared_tokens=declared, category=category, number=number, draw=draw
             )
@@ -171,10 +173,14 @@ class Simulation:
             if decision.observe:
                 self._watching[number], self._declared[number] = decision, declared
             self._ready()
-            events.submit(
+            all_happened = events.submit_and_advance(
                 self._state, number, pool, arrival_s, prompt, output, declared, int(decision.observe),
-                _names(batch, number - first),
+                _names(batch, number - first), next_s,
             )  # fmt: skip
+            if not all_happened:
+                self._advance(next_s)
+            elif counts[WATCHED]:
+                self._learn()
         self._judge(batch, np.array(pools), first)
 
     def _advance(self, until_s: float) -> None:

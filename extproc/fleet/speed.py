@@ -20,10 +20,10 @@ from extproc.routing.values import Pool
 from extproc.settings import Settings
 
 PRESET, MODEL, GPU, TENSOR_PARALLEL = "azure-2023", "llama-3-70b", "a100-80gb", 8
-THRESHOLD_TOKENS, MAX_MODEL_LEN = 4096, 8192
+THRESHOLD_TOKENS, MAX_MODEL_LEN = 8192, 65_536
 INSTANCES, RATE_PER_S = 358, 1000.0
 """So many instances of eight A100 carry this traffic with room to spare."""
-_SHORT_SHARE = 0.72
+_SHORT_SHARE = 0.93
 """Of the instances: about the work of the requests within the threshold."""
 SIZES = (10, INSTANCES, 3000)
 _FILLED_S = 20.0

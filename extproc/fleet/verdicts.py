@@ -109,15 +109,15 @@ def _beside(split: Saving | None) -> str:
     if split is None:
         return "two pools do not keep the objective"
     share = split.share
-    if share.mean < 0.0:
+    if share.high < 0.0:
         return f"two pools would cost {_percent(Interval(-share.mean, -share.high, -share.low))} more"
-    return f"two pools would save {_percent(share)}, which is not beyond chance and whole instances"
+    return f"what two pools would save, {_percent(share)}, is not beyond chance and whole instances"
 
 
 def _percent(share: Interval) -> str:
     """With its interval, if it has one."""
-    mean = f"{100 * share.mean:.1f} %"
-    return mean if share.low == share.high else f"{mean} ({100 * share.low:.1f} to {100 * share.high:.1f} %)"
+    mean, low, high = (f"{100 * each:.1f}".replace("-", "−") for each in share)
+    return f"{mean} %" if share.low == share.high else f"{mean} % ({low} to {high} %)"
 
 
 def _described(fleet: FleetPlan) -> str:
