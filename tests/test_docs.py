@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from extproc.assembly import build_router
 from extproc.routing.router import Router
 from extproc.routing.values import Reason
-from extproc.assembly import build_router
 from extproc.server.statefile import StateFile
 from extproc.settings import Settings
 from extproc.telemetry.instruments import Telemetry
