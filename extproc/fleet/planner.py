@@ -30,8 +30,10 @@ from extproc.fleet.options import PlanOptions, completed
 from extproc.fleet.tasks import Confirm, Learn, Size, learns
 
 _ROUTERS = (RouterKind.ANYTIME, RouterKind.EMA, RouterKind.FIXED, RouterKind.ORACLE)
-_TRIED_SAME, _TRIED_OTHER, _SWEEP_SEEDS = 3, 2, 2
-"""Thresholds that are simulated, and how often."""
+_TRIED_SAME, _TRIED_OTHER = 8, 3
+"""Thresholds that are simulated, with one seed: the closed form, which knows no router, may like the wrong ones."""
+_AGAIN_SAME, _AGAIN_OTHER = 3, 1
+"""Of those the cheapest, with another one."""
 _GROWTH, _GROWTHS = 1.04, 2
 """By how much a fleet grows that misses the objective when it is simulated whole, and how often at most."""
 _ROUTED_BY = {
@@ -123,11 +125,8 @@ class Planner:
 
     def _simulated(self, one_pool: Homogeneous, rows: list[ThresholdDrafts], started_s: float) -> Iterator[Progress]:
         """Size candidates and fleets by simulation, and confirm them."""
-        tried = _worth_trying(rows)
         priced: list[Sized] = []
-        # Other seeds than those that judge: else the threshold that was lucky with them would be chosen.
-        others = range(self._options.seeds, self._options.seeds + _SWEEP_SEEDS)
-        yield from self._size("thresholds", tried, others, priced)
+        yield from self._price(_worth_trying(rows), priced)
         fleets: list[Sized] = []
         yield from self._size("sizing", [*one_pool.drafts, *_splits(priced)], range(self._options.seeds), fleets)
         found: dict[str, Confirmed] = {}
@@ -143,6 +142,23 @@ class Planner:
     def _thresholds(self, one_pool: Homogeneous) -> list[Threshold]:
         tuned, slots = one_pool.b2.pools[0].spec, one_pool.b0.pools[0].spec
         return [Threshold(self._options, tokens, tuned, slots) for tokens in self._options.tried_thresholds()]
+
+    def _price(self, tried: list[Draft], priced: list[Sized]) -> Iterator[Progress]:
+        """Size all that is tried once, the cheapest few once more.
+
+        With other seeds than those that judge: else the threshold that was lucky with them would be chosen.
+        """
+        seed = self._options.seeds
+        once: list[Sized] = []
+        yield from self._size("thresholds", tried, range(seed, seed + 1), once)
+        again: list[Sized] = []
+        chosen = [fleet for fleet in _ranked(once) if fleet.instances]
+        yield from self._size("thresholds", [fleet.draft for fleet in chosen], range(seed + 1, seed + 2), again)
+        both = [
+            one._replace(instances=one.instances + other.instances) if other.instances else other
+            for one, other in zip(chosen, again, strict=True)
+        ]
+        priced += [*both, *(fleet for fleet in once if fleet not in chosen)]
 
     def _size(self, what: str, drafts: list[Draft], seeds: range, sized: list[Sized]) -> Iterator[Progress]:
         """Size fleets with each seed, after finding out how their routers err."""
@@ -244,9 +260,25 @@ def _splits(priced: list[Sized]) -> list[Draft]:
     return drafts
 
 
+def _ranked(priced: list[Sized]) -> list[Sized]:
+    """The cheapest few on the same and on other hardware."""
+    kinds = ((Baseline.SPLIT, _AGAIN_SAME), (Baseline.SPLIT_HARDWARE, _AGAIN_OTHER))
+    return [fleet for kind, count in kinds for fleet in sorted(_of(priced, kind), key=_usd)[:count]]
+
+
 def _cheapest(priced: list[Sized], baseline: Baseline) -> Draft | None:
-    fleets = [fleet for fleet in priced if fleet.instances and fleet.draft.baseline is baseline]
-    return min(fleets, key=lambda fleet: sum(fleet.usd_per_hour())).draft if fleets else None
+    """Of those that were sized more than once."""
+    fleets = [fleet for fleet in _of(priced, baseline) if len(fleet.instances) > 1]
+    return min(fleets, key=_usd).draft if fleets else None
+
+
+def _of(priced: list[Sized], baseline: Baseline) -> list[Sized]:
+    return [fleet for fleet in priced if fleet.instances and fleet.draft.baseline is baseline]
+
+
+def _usd(fleet: Sized) -> float:
+    """Mean over what was simulated."""
+    return sum(fleet.usd_per_hour()) / len(fleet.instances)
 
 
 def _split(threshold_tokens: int, baseline: Baseline, router: RouterKind, pools: tuple[PoolDraft, ...]) -> Draft:

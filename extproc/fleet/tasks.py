@@ -16,13 +16,13 @@ from extproc.fleet.values import PoolSpec, Slo
 
 _OTHER_REQUESTS = 1_000_003
 """Between the seeds of what a router learned from and of what it is judged by."""
-_ERRORS_FROM = 12_000
+_ERRORS_FROM = 8_000
 """Requests by which a router's errors are measured, after its first answers."""
 _ERRORS_TRIES = 10
 """Times the requests of a try, at most: who asks for little gets an answer soon."""
 _DRAWN_MOST = 1_000_000
 _SHARES_MIN = 1e-4
-_CONFIRM_S = 50.0
+_CONFIRM_S = 40.0
 """Simulated time of a confirmation, where that is more requests than three tries of sizing."""
 _CONFIRM_MOST = 150_000
 _INSTANCES_MOST = 400
