@@ -46,7 +46,7 @@ def test_the_closed_form_alone_simulates_nothing() -> None:
     assert [fleet["baseline"] for fleet in found["fleets"]][:3] == ["B0", "B1", "B2"]
     assert all(fleet["confirmed"] is None and fleet["gpu_range"] is None for fleet in found["fleets"])
     assert found["ask"]["rate_per_s"] == 4.0
-    assert found["ask"]["max_model_len"] == 8192  # the model's own
+    assert found["ask"]["max_model_len"] == 65_536
 
 
 def test_flags_reach_the_question() -> None:
@@ -89,7 +89,7 @@ def test_a_plan_is_confirmed_and_reported(tmp_path: Path) -> None:
         (("--price", "a100-80gb"), "expected GPU=USD"),
         (("--max-tokens", "much"), "no policy for max_tokens"),
         (("--utilization-cap", "1.5"), "--utilization-cap 1.5 is a share"),
-        (("--threshold", "9000"), "No threshold lies below max_model_len 8192"),
+        (("--threshold", "90000"), "No threshold lies below max_model_len 65536"),
         (("--report", "missing/plan.html"), "a folder that exists"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_person_gets_tables_and_a_page(tmp_path: Path) -> None:
         (("--instances", "1", "--short", "1"), "--instances is for one pool"),
         (("--instances", "1", "--router", "anytime"), "contradict each other"),
         ((*TWO, "--router", "single"), "contradict each other"),
-        (("--short", "1", "--long", "1", "--threshold", "8192"), "must be below the long pool's"),
+        (("--short", "1", "--long", "1", "--threshold", "65536"), "must be below the long pool's"),
         (("--instances", "1", "--enable-prefix-caching"), "name their hash_ids"),
         (("--instances", "1", "--duration", "5"), "give one of them"),
         (("--instances", "1", "--watermark", "1.5"), "--watermark 1.5 must be"),
