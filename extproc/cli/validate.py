@@ -37,17 +37,33 @@ def validate(  # noqa: PLR0917 - typer passes every option by name
         Path | None,
         typer.Option(metavar="FILE", help="Draw running, waiting, KV and TTFT of both: .png, .svg or .pdf."),
     ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the GPU's entry, refitted to this run by two factors, as YAML for --gpu of any command.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON on standard output.")] = False,  # noqa: FBT002
 ) -> None:
     """Replay a recorded vLLM run through the simulated engine, and compare.
 
     Arrivals, prompt and output lengths, engine arguments and the number of KV blocks are those of the recording; step
-    times come from its kernel times or from the data sheet. Nothing is fitted to its latencies.
+    times come from its kernel times or from the data sheet. Nothing is fitted to its latencies, unless you ask for
+    that with --calibrate.
 
     Exits with 0, with 2 if a file or a flag cannot be used.
 
     Example: dualpool validate runs/rtx4090-llama-3.1-8b --plot validation.svg
     """
+    if calibrate is not None:
+        from extproc.fleet.recalibrate import recalibrate
+
+        fitted = recalibrate(directory, calibrate, gpu=gpu, model=model)
+        left = ", ".join(f"{name} {100 * error:+.1f} %" for name, error in fitted.errors.items())
+        scales = f"decode × {fitted.decode_scale:.3f}, prefill × {fitted.prefill_scale:.3f}"
+        typer.echo(f"{calibrate}: {scales}; what is left: {left}")
+        return
     from extproc.fleet.validate import as_json as written
     from extproc.fleet.validate import validate
 
