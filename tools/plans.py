@@ -221,7 +221,7 @@ Printed by
 The questions of [published.md](published.md) and some others, put to `dualpool plan`. B0 runs as many requests at a
 time as whole contexts fit into the KV cache, which is what the published savings are measured against; B1 is vLLM as it
 starts; B2 has its batch settings and tensor parallelism chosen for the traffic, which is what two pools must beat.
-Every fleet keeps the same objective: 99 % of each pool's requests have their first token within 2 s (longer for the
+Every fleet keeps the same objective: 99 % of all requests have their first token within 2 s (longer for the
 longest prompts, alike in all fleets) and further ones every 80 ms, at 118 % of the stated traffic.
 
 GPUs are those to buy, enough in each of {SEEDS} replications; in brackets the 95 % interval of what they need one by
