@@ -167,7 +167,7 @@ Shares are of all requests, with 95 % intervals over {SEEDS} runs of 50,000, the
 from fleets that have room to spare: what is refused or truncated there is the router's doing. A request that went short
 and does not fit is refused (400) if its prompt alone is too long; where prompt and declared limit together are, vLLM
 0.32 and newer cut the limit, and its answer is truncated if it wanted to be longer. GPUs are what `dualpool plan` buys
-so that each pool keeps the objective with such a router, which has seen 20,000 requests before; in brackets the 95 %
+so that the fleet keeps the objective with such a router, which has seen 8,000 requests before; in brackets the 95 %
 interval of what replications need. Prices are the catalogue's.
 """
 TAIL = """## What it comes to
