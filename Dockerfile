@@ -1,5 +1,5 @@
-# Two images: `service`, what an Envoy asks, with the core dependencies alone; `demo`, the same with the mock vLLM and
-# the traffic generator on top.
+# Two images: `service`, what an Envoy asks, with the core dependencies and OTLP alone; `demo`, the same with the mock
+# vLLM and the traffic generator on top.
 #
 #   docker build --target service --tag dualpool .
 #
@@ -20,6 +20,8 @@ FROM ${PYTHON_IMAGE} AS service
 COPY --from=wheel /dist /dist
 COPY constraints.txt /dist/
 RUN python -m pip install --no-cache-dir --root-user-action ignore --constraint /dist/constraints.txt /dist/*.whl
+# What `otlp_endpoint` needs: it cannot be added to a file system that is read-only.
+RUN python -m pip install --no-cache-dir --root-user-action ignore --constraint /dist/constraints.txt 'dualpool[otlp]'
 # The command's own default, loopback, could not be reached from outside the container.
 ENV DUALPOOL_LISTEN=0.0.0.0:50051 DUALPOOL_METRICS_LISTEN=0.0.0.0:9464 PYTHONUNBUFFERED=1
 # Where a volume may be mounted for `state_file`: a new one takes this owner. Nothing else is ever written.

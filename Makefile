@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 ENVOY_VERSION := 1.40.0
 ENVOY := .envoy/envoy/_bin/envoy
+PROMTOOL := .prometheus/usr/bin/promtool
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench proto envoy-yaml lock clean
+.PHONY: help setup demo prometheus test check bench proto envoy-yaml dashboard lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,7 +28,13 @@ $(ENVOY): .venv/.ready
 demo: setup ## Envoy + the router + two mock vLLM pools on loopback, with traffic (ARGS='--keep' leaves it up)
 	$(BIN)/dualpool demo $(ARGS)
 
-test: setup check ## Static checks, then the whole test suite: what CI runs
+# A Debian package, unpacked and not installed. Soft: without it those tests are skipped that need one.
+prometheus: ## Fetch a real Prometheus for the tests of deploy/, where apt can
+	@test -x $(PROMTOOL) || { rm -rf .prometheus && mkdir .prometheus && cd .prometheus \
+		&& apt-get -qq download prometheus 2>/dev/null && dpkg -x prometheus_*.deb . && rm prometheus_*.deb; } \
+		|| echo "No Prometheus from apt here: tests that need one will be skipped."
+
+test: setup check prometheus ## Static checks, then the whole test suite: what CI runs
 	$(BIN)/python -m pytest tests/routing --cov=extproc.routing --cov-branch --cov-fail-under=100 --cov-report=term:skip-covered
 	$(BIN)/python -m pytest --ignore=tests/routing
 
@@ -47,8 +54,11 @@ proto: setup ## Regenerate extproc/_proto from protos/
 envoy-yaml: setup ## Regenerate envoy/*.yaml from extproc/envoyconfig
 	$(BIN)/python tools/drift.py --write envoy
 
+dashboard: setup ## Regenerate deploy/grafana/dualpool.json from tools/dashboard.yaml
+	$(BIN)/python tools/drift.py --write dashboard
+
 lock: setup ## Record the installed versions as constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
 clean: ## Remove what the targets created
-	rm -rf .venv .envoy .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv .envoy .prometheus .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage

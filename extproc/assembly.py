@@ -3,15 +3,20 @@
 import secrets
 from pathlib import Path
 
+from extproc.routing.adaptive import AdaptiveRules
 from extproc.routing.anytime import AnytimeEstimator, AnytimeRules
 from extproc.routing.budget import BudgetRules
 from extproc.routing.estimators import EmaEstimator, EmaRules, Estimator, FixedRatioEstimator
 from extproc.routing.exact import Counter
 from extproc.routing.memory import ConversationMemory, MemoryRules
+from extproc.routing.observing import ObserveRules
 from extproc.routing.outputs import OutputModel, OutputRules
 from extproc.routing.policy import TokenBudgetPolicy
-from extproc.routing.router import ObserveRules, Router
+from extproc.routing.pressure import PressureRules
+from extproc.routing.router import Router
 from extproc.routing.served import Promise
+from extproc.routing.spillover import SpilloverRules
+from extproc.routing.steerer import SteeringRules
 from extproc.routing.values import MAX_BYTES_PER_TOKEN
 from extproc.settings import Settings
 
@@ -45,7 +50,16 @@ def build_router(settings: Settings, *, memory_key: bytes | None = None) -> Rout
             streams_carry_usage=settings.streams_carry_usage,
         ),
         outputs=_outputs(settings.promise) if undeclared == "learned" else None,
+        short_max_model_len=settings.short_max_model_len,
     )
+
+
+def steering_rules(settings: Settings) -> SteeringRules:
+    """What steers the router, as the settings describe it."""
+    pressure = PressureRules(waiting=settings.spillover_waiting, kv_usage=settings.spillover_kv_usage)
+    spillover = SpilloverRules(share_max=settings.spillover_share) if settings.spillover else None
+    adaptive = AdaptiveRules(settings.threshold_min_tokens) if settings.adaptive_threshold else None
+    return SteeringRules(pressure, spillover, adaptive)
 
 
 def _estimator(settings: Settings, memory_key: bytes | None) -> Estimator:
@@ -79,7 +93,8 @@ def _counter(settings: Settings) -> Counter | None:
         return None
     from extproc.tokenizer.exact import ExactCounter  # noqa: PLC0415 - an extra: the service runs without it
 
-    return ExactCounter(Path(settings.tokenizer_json), max_bytes=round(MAX_BYTES_PER_TOKEN * settings.threshold_tokens))
+    most_tokens = max(settings.threshold_tokens, settings.short_max_model_len or 0)
+    return ExactCounter(Path(settings.tokenizer_json), max_bytes=round(MAX_BYTES_PER_TOKEN * most_tokens))
 
 
 def _outputs(promise: float) -> OutputModel:

@@ -9,6 +9,7 @@ import textwrap
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +20,8 @@ _PREFIX = "DUALPOOL_"
 _LIKENESS = 0.8
 """From which two names count as one misspelt. Names Kubernetes makes for a Service called dualpool stay below 0.75."""
 _MAX_PORT = 65_535
+_FILE_MAX_BYTES = 256 * 1024
+"""Of a settings file: twenty times what all settings with their meanings take. What is larger was not meant."""
 
 
 def split_host_port(value: str) -> tuple[str, int]:
@@ -40,7 +43,23 @@ def _host_port(value: str) -> str:
     return value
 
 
+def _http_url(value: str) -> str:
+    """Empty, or a URL of a host; the message quotes nothing of it, as there may be a password in it."""
+    try:
+        parts = urlsplit(value)
+        fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fit = False
+    if value and not fit:
+        raise ValueError(
+            "expected http://HOST:PORT or https://HOST:PORT, for example http://collector:4318; "
+            "OTLP over HTTP mostly listens on 4318, and 4317 is gRPC's"
+        )
+    return value
+
+
 HostPort = Annotated[str, AfterValidator(_host_port)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -96,6 +115,56 @@ class Settings(BaseModel):
     """How many mean absolute deviations the ratio that `ema` routes by lies below the learned one."""
     explain_headers: bool = False
     """Set budget, reason, provenance, stage, doubt and category headers beside the pool header."""
+    shadow: bool = False
+    """Decide, record, and change no request: what routing would do, before it does."""
+    routed_share: Share = 1.0
+    """Of all requests, the share that is routed; the others are decided and recorded, and go unchanged, by Envoy's
+    default route. For turning routing on step by step."""
+    short_pool: str = ""
+    """Where the short pool's instances show `/metrics` and `/v1/models`: URLs between commas (http://10.0.0.1:8000),
+    dns://NAME:PORT for all addresses of a name, or file:///PATH of a list in Prometheus's file_sd form. Empty: nobody
+    asks them, and nothing is steered."""
+    long_pool: str = ""
+    """The same of the long pool."""
+    pool_poll_s: Annotated[float, Field(ge=0.2, le=60.0)] = 2.0
+    """How often each instance is asked; a reading is good for three times as long."""
+    orca: bool = False
+    """Take the load of a pool from the `endpoint-load-metrics` headers of its answers, where nobody asks its instances;
+    Envoy must ask for them."""
+    short_max_model_len: PositiveInt | None = None
+    """The context of the short pool's instances; empty asks them, where `short_pool` says how, and takes
+    `threshold_tokens` where it does not."""
+    spillover: bool = True
+    """While one pool is under pressure and the other has room, send there what it can hold; needs readings of both."""
+    spillover_waiting: Annotated[float, Field(gt=0.0)] = 4.0
+    """Waiting requests an instance from which a pool is under pressure."""
+    spillover_kv_usage: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    """Share of KV blocks in use from which a pool is under pressure."""
+    spillover_share: Share = 0.8
+    """Of a pool's requests, at most this share goes to the other one."""
+    adaptive_threshold: bool = False
+    """Move the threshold to balance the pressure of both pools, between `threshold_min_tokens` and what the short pool
+    holds; otherwise it stays where `threshold_tokens` pins it. Needs readings of both."""
+    threshold_min_tokens: PositiveInt = 1024
+    """The least an adaptive threshold falls to."""
+    state_peers: str = ""
+    """Folder in which the workers of one service tell each other what they read; empty: each learns alone. Set by
+    --workers."""
+    access_log: str = ""
+    """File that gets one line of JSON for each request: lengths, decision and usage, never content; it is what
+    `dualpool report` and `dualpool plan --trace` read. Empty writes none."""
+    access_log_max_mb: Annotated[float, Field(gt=0.0)] = 256.0
+    """Size at which the access log is renamed to FILE.1, in place of the one before, and begun anew; a day takes 39 MB
+    for each request a second."""
+    log_format: Literal["text", "json"] = "text"
+    """How the service logs, to standard error."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What it logs: this and whatever is graver."""
+    otlp_endpoint: HttpUrl = ""
+    """Where metrics and spans are sent by OTLP over HTTP (http://collector:4318), beside Prometheus's endpoint; needs
+    `pip install 'dualpool[otlp]'`. Empty sends nothing."""
+    trace_share: Share = 0.0
+    """Share of exchanges traced where the caller's `traceparent` does not say; where it does, that holds."""
     drain_s: Annotated[float, Field(ge=0.0)] = 10.0
     """After SIGTERM: how long exchanges in flight may take to finish."""
 
@@ -127,16 +196,31 @@ def defaults_yaml() -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            raw = file.read(_FILE_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(f"settings file {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"settings file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if len(raw) > _FILE_MAX_BYTES:
+        raise ConfigurationError(f"settings file {path} is larger than {_FILE_MAX_BYTES} bytes")
+    try:
+        content = yaml.safe_load(raw.decode("utf-8"))
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        raise ConfigurationError(f"settings file {path} is not YAML: {_misspelling(error)}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigurationError(f"settings file {path}: the file must be a mapping of settings")
     return content
+
+
+def _misspelling(error: Exception) -> str:
+    """What is wrong and where, without the line itself: a password in it would be logged."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{error.problem}, line {mark.line + 1}, column {mark.column + 1}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8, byte {error.start}"
+    return "a value or a character in it cannot be read"
 
 
 def _in_environment() -> dict[str, str]:

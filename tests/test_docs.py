@@ -1,18 +1,12 @@
 """What the documents say is what the product has."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
-from extproc.assembly import build_router
-from extproc.routing.router import Router
 from extproc.routing.values import Reason
-from extproc.server.statefile import StateFile
 from extproc.settings import Settings
-from extproc.telemetry.instruments import Telemetry
-from extproc.telemetry.ledger import Ledger
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -41,36 +35,6 @@ def _yaml(value: object) -> str:
 def test_every_reason_is_documented() -> None:
     """The table of reasons is the enum."""
     assert sorted(first_column("Reasons")) == sorted(Reason)
-
-
-def test_every_metric_is_documented(tmp_path: Path) -> None:
-    """The table of metrics is what the endpoint exports."""
-    ledger = Ledger()
-    StateFile(tmp_path / "state", ledger)
-    router = build_router(Settings(promise=0.5))
-    telemetry = Telemetry(ledger, router)
-    try:
-        exported = _exported(telemetry, ledger, router)
-    finally:
-        telemetry.close()
-    assert set(first_column("Metrics")) == exported
-
-
-def _exported(telemetry: Telemetry, ledger: Ledger, router: Router) -> set[str]:
-    """Names on the Prometheus endpoint once everything has happened at least once."""
-    from extproc.routing.exchange import Outcome, Undecided
-    from extproc.routing.request import read_request
-    from extproc.routing.response import ReadOutcome
-    from extproc.routing.values import Finish, Usage
-
-    body = {"model": "m", "messages": [{"role": "user", "content": "some words " * 2000}]}
-    for limit in ({}, {}, {"max_tokens": 16}):
-        decision = router.route(read_request("/v1/chat/completions", json.dumps(body | limit).encode()), draw=0.0)
-        ledger.record_decision(decision)
-        correction = router.complete(decision, Usage(4100, 200, finish=Finish.STOP))
-        ledger.record(Outcome(decision, correction, ReadOutcome.USAGE))
-    ledger.record(Outcome(None, None, None, Undecided.ENDED_EARLY))
-    return {sample.name for family in telemetry.registry.collect() for sample in family.samples}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -48,7 +48,11 @@ def test_the_command_line_wins_over_the_environment_over_the_file(file: Path, mo
         ("- threshold_tokens", "the file must be a mapping of settings"),
         ("threshold_tokens", "the file must be a mapping of settings"),
         ("1: 2", "the file must be a mapping of settings"),
-        ("a: [", r"settings\.yaml is not YAML"),
+        ("a: [", r"settings\.yaml is not YAML: .* line 1, column 5"),
+        ("a: !!timestamp x", r"settings\.yaml is not YAML"),
+        ("a: " + "[" * 5_000, r"settings\.yaml is not YAML"),
+        ("a: \x07", r"settings\.yaml is not YAML"),
+        ("#" * 300_000, "larger than 262144 bytes"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -57,6 +61,16 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=named):
         load_settings(path)
+
+
+def test_a_mistake_shows_nothing_of_its_line(tmp_path: Path) -> None:
+    """Complaints are logged and shown to whoever asks, and the line may hold a password."""
+    path = tmp_path / "settings.yaml"
+    for content in (b'otlp_endpoint: "http://me:hunter2@host\n', b"otlp_endpoint: hunter2\xff\n"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigurationError, match="is not YAML") as raised:
+            load_settings(path)
+        assert "hunter2" not in str(raised.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -133,6 +147,22 @@ def test_undeclared_output_takes_a_word_or_a_number(value: str, monkeypatch: pyt
     """From the environment too, where everything is text."""
     monkeypatch.setenv("DUALPOOL_UNDECLARED_OUTPUT", value)
     assert str(load_settings().undeclared_output) == value
+
+
+@pytest.mark.parametrize("url", ["", "http://collector:4318", "https://[::1]:4318/", "https://example.com/otlp"])
+def test_a_collector_has_a_url(url: str) -> None:
+    """With or without a path in front of OTLP's own; empty is none."""
+    assert load_settings(otlp_endpoint=url).otlp_endpoint == url
+
+
+@pytest.mark.parametrize(
+    "url", ["collector:4318", "secret@collector", "grpc://secret:4317", "http://", "http://secret:x", "http://[secret"]
+)
+def test_a_collector_that_could_never_be_reached_is_refused(url: str) -> None:
+    """At the start and with an example, not at each sending; what may be a password is not shown."""
+    with pytest.raises(ConfigurationError, match="for example http://collector:4318") as refused:
+        load_settings(otlp_endpoint=url)
+    assert "secret" not in str(refused.value)
 
 
 def test_metrics_can_be_turned_off() -> None:

@@ -1,8 +1,9 @@
 """Compares what is generated in this tree with what generating it afresh gives; or writes it.
 
-python tools/drift.py                  fail if a generated file differs
-python tools/drift.py --write proto    protos/ → extproc/_proto
-python tools/drift.py --write envoy    extproc/envoyconfig → envoy/*.yaml
+python tools/drift.py                      fail if a generated file differs
+python tools/drift.py --write proto        protos/ → extproc/_proto
+python tools/drift.py --write envoy        extproc/envoyconfig → envoy/*.yaml
+python tools/drift.py --write dashboard    tools/dashboard.yaml → deploy/grafana/*.json
 """
 
 import argparse
@@ -29,6 +30,7 @@ class Kind:
 KINDS = {
     "proto": Kind(Path("extproc/_proto"), ("*_pb2.py", "*_pb2.pyi"), "make proto"),
     "envoy": Kind(Path("envoy"), ("*.yaml",), "make envoy-yaml"),
+    "dashboard": Kind(Path("deploy/grafana"), ("*.json",), "make dashboard"),
 }
 
 
@@ -47,7 +49,8 @@ def main() -> int:
 
 def fresh(name: str) -> dict[str, str]:
     """File name → content as generated now."""
-    return fresh_proto() if name == "proto" else fresh_envoy()
+    makers = {"proto": fresh_proto, "envoy": fresh_envoy, "dashboard": fresh_dashboard}
+    return makers[name]()
 
 
 def fresh_proto() -> dict[str, str]:
@@ -68,6 +71,12 @@ def fresh_envoy() -> dict[str, str]:
     from extproc.envoyconfig.examples import EXAMPLES  # noqa: PLC0415
 
     return {name: bootstrap_yaml(options) for name, options in EXAMPLES.items()}
+
+
+def fresh_dashboard() -> dict[str, str]:
+    """The Grafana dashboard."""
+    made = subprocess.run([sys.executable, ROOT / "tools/dashboard.py"], stdout=subprocess.PIPE, check=True)
+    return {"dualpool.json": made.stdout.decode()}
 
 
 def differences(kind: Kind, made: dict[str, str]) -> Iterator[str]:

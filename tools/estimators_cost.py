@@ -29,6 +29,8 @@ class Traffic(NamedTuple):
     flags: str
     pools: dict[int, str]
     """By threshold."""
+    objective: str = ""
+    """Of the plans, where the default one would be beyond any fleet of a sensible size."""
 
 
 TRAFFIC = (
@@ -43,6 +45,7 @@ TRAFFIC = (
         "Mooncake conversations, 100 requests/s, Llama-3.1-70B on A100",
         "--preset mooncake --rate 100 --max-model-len 131072 --model llama-3.1-70b",
         {4_096: "--short 60 --long 400", 8_192: "--short 120 --long 400"},
+        " --ttft 10000",
     ),
 )
 
@@ -81,7 +84,7 @@ def simulation(traffic: Traffic, threshold: int, router: str) -> str:
 
 def planning(traffic: Traffic, threshold: int) -> str:
     """What fleets with each router cost at one threshold."""
-    return f"dualpool plan {traffic.flags} --threshold {threshold} --seeds {SEEDS} --json"
+    return f"dualpool plan {traffic.flags} --threshold {threshold}{traffic.objective} --seeds {SEEDS} --json"
 
 
 def document(found: dict[str, Any]) -> str:
@@ -103,10 +106,9 @@ def document(found: dict[str, Any]) -> str:
 
 def table(runs: dict[str, Any], plan: dict[str, Any]) -> str:
     """One line for each estimator: what it loses, and what a fleet that bears it costs."""
-    lines = [
-        "| estimator | sent short, too long | sent long, would fit | refused | truncated | GPUs | M$ a year |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    columns = ("estimator", "sent short, too long", "sent long, would fit", "refused", "truncated", "GPUs (mean need)",
+               "M$ a year")  # fmt: skip
+    lines = [_row([*columns]), f"|---|{'---:|' * (len(columns) - 1)}"]
     for router, name in ROUTERS.items():
         run = runs[router]["confirmed"]
         lost = [run["under"], run["over"], run["fleet"]["rejected"], run["fleet"]["truncated"]]
@@ -120,9 +122,9 @@ def table(runs: dict[str, Any], plan: dict[str, Any]) -> str:
 
 
 def _cost(plan: dict[str, Any], router: str) -> list[str]:
-    """Of a fleet on the same hardware that this router parts; dashes where nothing was planned."""
+    """Of a fleet on the same hardware that this router parts."""
     if not plan["fleets"]:
-        return [shown.ABSENT] * 2
+        return ["not planned", shown.ABSENT]
     fleet = next((each for each in plan["fleets"] if (each["router"], each["baseline"]) == (router, "split")), None)
     if fleet is None or fleet["infeasible"]:
         return ["none keeps the objective", shown.ABSENT]
@@ -130,6 +132,7 @@ def _cost(plan: dict[str, Any], router: str) -> list[str]:
 
 
 def _gpus(fleet: dict[str, Any]) -> str:
+    """That are bought, beside the interval of the mean need."""
     found = fleet["gpu_range"]
     return f"{shown.count(fleet['gpus'])} ({shown.count(round(found['low']))} to {shown.count(round(found['high']))})"
 
@@ -167,15 +170,21 @@ Shares are of all requests, with 95 % intervals over {SEEDS} runs of 50,000, the
 from fleets that have room to spare: what is refused or truncated there is the router's doing. A request that went short
 and does not fit is refused (400) if its prompt alone is too long; where prompt and declared limit together are, vLLM
 0.32 and newer cut the limit, and its answer is truncated if it wanted to be longer. GPUs are what `dualpool plan` buys
-so that the fleet keeps the objective with such a router, which has seen 8,000 requests before; in brackets the 95 %
-interval of what replications need. Prices are the catalogue's.
+so that the fleet keeps the objective with such a router, which has seen 8,000 requests before: each pool is as large
+as the neediest replication asks. In brackets stands the 95 % interval of what replications need on average, so that
+what is bought may lie beyond it. The objective is the planner's own, for Mooncake's prompts of up to 100,000 tokens
+with 10 s to the first token in place of 2 s, which at these thresholds only fleets keep that are all but idle. Prices
+are the catalogue's.
 """
 TAIL = """## What it comes to
 
 Four bytes a token send short what does not fit, wherever text is denser than that: some per cent of all requests are
 refused or answered short, more than an objective of 99 % allows, whatever the fleet. At 8,192 tokens Azure hides this,
 since next to no request is longer. The published average and our estimator are about equally safe; it pays for that by
-sending several times as many long that would fit. Those cost instances of the long pool, not failures.
+sending several times as many long that would fit. Those cost instances of the long pool, not failures: 2 % more GPUs
+of an Azure fleet at 4,096 tokens, whose long pool lets short prompts pass long ones; as elsewhere, the intervals
+overlap, and what an estimator costs is not told from chance. Fleets for Mooncake are sized by few very long prompts,
+so that even the truth may come out dearer than an estimate.
 """
 
 

@@ -1,10 +1,12 @@
 """Fits the step-time model's constants to public kernel profiles, and prints what error they leave.
 
     python tools/fit_steps.py --rtx4090 DIRECTORY --vidur-mlp FILE --vidur-all-reduce FILE
+    python tools/fit_steps.py
 
 DIRECTORY holds profile_dense.csv, profile_per_sequence.csv and profile_attention.csv (LLMServingSim, bench);
 the files are microsoft/vidur's compute/a100 Llama-3-70B mlp.csv and network/a100_dgx all_reduce.csv, `.xz` or plain.
-The latencies of recorded runs are not read.
+The latencies of recorded runs are not read. Without files it prints what needs none: published runs of an H100 beside
+simulations of them, and modelled steps of decode.
 """
 
 import argparse
@@ -19,19 +21,29 @@ import numpy as np
 from extproc.fleet.hardware.catalog import builtin
 from extproc.fleet.hardware.entries import Gpu, Model
 from extproc.fleet.hardware.fitted import ALL_REDUCE, CONSTANTS, Constants
+from extproc.fleet.hardware.instances import instance_of
 from extproc.fleet.hardware.profile import read_profile
 from extproc.fleet.hardware.steptime import layers_s, step_times
-from extproc.fleet.values import Floats, StepTimes
+from extproc.fleet.recording import Requests
+from extproc.fleet.replay import Replayed, replay
+from extproc.fleet.values import Floats, InstanceSpec
 
 SMALLEST_STEP = 1e-3
 FITTED = ("hbm_efficiency", "product_share", "knee")
 SHOWN_TOKENS = (1, 8, 32, 64, 128, 256, 512, 1024, 2048, 8192)
 VIDUR_OPERATORS = ("attn_pre_proj", "attn_post_proj", "mlp_up_proj", "mlp_down_proj", "mlp_act", "attn_rope",
                    "input_layernorm", "post_attention_layernorm", "add")  # fmt: skip
-H100_POINTS = ((2.5, 10.5, 447, 248, 17.1), (6.0, 27.7, 447, 248, 18.8), (5.0, 22.5, 466, 247, 18.3),
-               (10.0, 50.0, 466, 247, 20.4))  # fmt: skip
-"""Requests a second, running, new prompt tokens (100 more are a shared prefix), output tokens, measured ITL in ms.
-BLIS (inference-sim), testdata/trained_physics_iter29.json: vLLM 0.15.1, H100 TP 4, Llama-3.1-70B."""
+H100_POINTS = ((2.5, 547, 248, 8192, 45, 17.1, 52.0), (5.0, 566, 247, 2048, 44, 18.3, 54.7),
+               (6.0, 547, 248, 8192, 45, 18.8, 54.4), (10.0, 566, 247, 2048, 44, 20.4, 59.8))  # fmt: skip
+"""Requests a second, prompt and output tokens, batched tokens, how many prompts there are, measured ITL and TTFT in ms.
+BLIS (inference-sim), testdata/trained_physics_iter29.json: vLLM 0.15.1, H100 TP 4, Llama-3.1-70B. inference-perf sent
+them at equal distances and the same few prompts again and again, so that all but the first of each were cached."""
+_SIMULATED_S = 60.0
+DECODES = (("llama-3.1-8b", "h100", 1), ("llama-3.1-8b", "rtx-pro-6000", 1), ("llama-3.1-8b", "l40s", 1),
+           ("qwen3-32b", "rtx-pro-6000", 2), ("qwen3-32b", "h100", 2), ("qwen3-30b-a3b", "h100", 1),
+           ("qwen3-30b-a3b", "rtx-pro-6000", 1))  # fmt: skip
+"""Model, GPU and how many of them decode."""
+DECODING, CONTEXT_TOKENS = (1, 8, 16, 32, 64, 128, 256), 500
 
 
 class Curve(NamedTuple):
@@ -49,16 +61,26 @@ def main() -> None:
     """Fit, then show every residual."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--rtx4090", "--vidur-mlp", "--vidur-all-reduce"):
-        parser.add_argument(name, type=Path, required=True)
+        parser.add_argument(name, type=Path)
     given = parser.parse_args()
-    curves = [rtx4090(given.rtx4090), *vidur(given.vidur_mlp)]
+    files = (given.rtx4090, given.vidur_mlp, given.vidur_all_reduce)
+    if all(files):
+        show_fit(*files)
+    elif any(files):
+        parser.error("give all three or none")
+    show_h100()
+    show_decode()
+
+
+def show_fit(rtx4090_profile: Path, vidur_mlp: Path, vidur_all_reduce: Path) -> None:
+    """Fit, and the residuals of every profile."""
+    curves = [rtx4090(rtx4090_profile), *vidur(vidur_mlp)]
     constants = fit(curves)
     print({name: round(getattr(constants, name), 3) for name in FITTED}, "fitted;", loss(constants, curves))
     print({name: getattr(CONSTANTS, name) for name in FITTED}, "in use;", loss(CONSTANTS, curves))
     for curve in curves:
         show_curve(curve)
-    show_all_reduce(given.vidur_all_reduce)
-    show_h100()
+    show_all_reduce(vidur_all_reduce)
 
 
 def rtx4090(directory: Path) -> Curve:
@@ -136,9 +158,9 @@ def show_curve(curve: Curve) -> None:
 
 
 def show_all_reduce(path: Path) -> None:
-    """NCCL as vidur measured it against the model, which follows vLLM's own kernel at small sizes."""
+    """NCCL as vidur measured it against the model's NCCL, which follows AIConfigurator's newer one."""
     print("\nA100 all-reduce: GPUs, bytes, NCCL measured µs, modelled µs")
-    latency_s, hop_s, efficiency = ALL_REDUCE["nvlink"]
+    latency_s, hop_s, efficiency, _ = ALL_REDUCE["nvlink-nccl"]
     for row in read_csv(path):
         gpus, size = int(row["num_workers"]), int(row["size"])
         if int(row["devices_per_node"]) == gpus and size in (2048, 6_160_384, 20_709_376, 57_933_824):
@@ -147,23 +169,44 @@ def show_all_reduce(path: Path) -> None:
 
 
 def show_h100() -> None:
-    """Mean ITL of a running batch that prompts arrive at: decode step over the share of time that prefill leaves."""
-    print("\nH100 TP 4, Llama-3.1-70B: requests/s, measured ITL ms, modelled ms, error")
-    steps = step_times(
-        builtin().model("llama-3.1-70b"), builtin().gpu("h100"), 4, max_num_batched_tokens=8192, max_num_seqs=128
+    """Mean ITL and TTFT of the same load through the simulator."""
+    print(
+        "\nH100 TP 4, Llama-3.1-70B: requests/s, measured ITL ms, simulated ms, error; measured TTFT ms, simulated ms"
     )
-    for rate, running, prompt, output, measured in H100_POINTS:
-        itl = 1e3 * inter_token_s(steps, rate, running, prompt, output)
-        print(f"  {rate:4.1f} {measured:6.1f} {itl:6.1f} {itl / measured - 1:+6.1%}")
+    for rate, prompt, output, batched, texts, measured, measured_ttft in H100_POINTS:
+        found, spec = simulated(rate, prompt, output, batched, texts)
+        settled = slice(max(texts, found.queued_s.size // 4), -found.queued_s.size // 10)
+        itl = 1e3 * (found.last_token_s - found.first_token_s)[settled].mean() / (output - 1)
+        ttft = 1e3 * ((found.first_token_s - np.arange(found.queued_s.size) / rate)[settled].mean() + spec.api_s)
+        print(f"  {rate:4.1f} {measured:6.1f} {itl:6.1f} {itl / measured - 1:+6.1%} {measured_ttft:6.1f} {ttft:6.1f}")
 
 
-def inter_token_s(steps: StepTimes, rate: float, running: float, prompt: int, output: int) -> float:
-    """One prompt of `prompt` new tokens joins a step at this rate; the shared prefix of 100 is in the cache."""
-    n = round(running)
-    resident = running * (prompt + 100 + output / 2)
-    decode = steps.dense_s[n] + steps.sequences_s[n] + steps.kv_s * resident
-    prefill = steps.dense_s[n + prompt] - steps.dense_s[n] + steps.pair_s * prompt * (100 + prompt / 2)
-    return float(decode / (1.0 - rate * (prefill + steps.earlier_s * 100)))
+def show_decode() -> None:
+    """Modelled steps of decode alone."""
+    print(f"\nDecode step, ms, {CONTEXT_TOKENS} tokens of context; sequences:", *DECODING)
+    for model, gpu, tp in DECODES:
+        steps = step_times(
+            *(builtin().model(model), builtin().gpu(gpu), tp), max_num_batched_tokens=512, max_num_seqs=DECODING[-1]
+        )
+        times = (1e3 * (steps.dense_s[n] + steps.sequences_s[n] + steps.kv_s * CONTEXT_TOKENS * n) for n in DECODING)
+        print(f"  {tp} x {gpu}, {model}:", *(f"{ms:5.1f}" for ms in times))
+
+
+def simulated(rate: float, prompt: int, output: int, batched: int, texts: int) -> tuple[Replayed, InstanceSpec]:
+    """One of the points; prompts are found in the cache in whole 512 tokens, in vLLM in whole 16."""
+    spec = instance_of(
+        *(builtin().model("llama-3.1-70b"), builtin().gpu("h100"), 4),
+        max_model_len=4096,
+        max_num_seqs=128,
+        max_num_batched_tokens=batched,
+        vllm="0.15.1",
+        prefix_caching=True,
+    )
+    count = round(_SIMULATED_S * rate)
+    unknown = np.full(count, np.nan)
+    lengths = np.full(count, prompt), np.full(count, output)
+    load = Requests(np.arange(count) / rate, *lengths, unknown, unknown, unknown, unknown)
+    return replay(load, spec, texts=np.arange(count) % texts), spec
 
 
 if __name__ == "__main__":

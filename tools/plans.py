@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from extproc.fleet.answers import Interval
+from extproc.fleet.answers import PLANNER, Interval
 from extproc.fleet.report import shown
 
 SEEDS = 3
@@ -67,7 +67,21 @@ def command(case: Case) -> str:
 
 def document(found: list[tuple[Case, dict[str, Any]]]) -> str:
     """All of it."""
-    return "\n".join([HEAD, summary(found), *(section(case, plan) for case, plan in found)])
+    return "\n".join([HEAD, *aged(found), summary(found), *(section(case, plan) for case, plan in found)])
+
+
+def aged(found: list[tuple[Case, dict[str, Any]]]) -> list[str]:
+    """Which answers are of an earlier planner than this one."""
+    titles = [case.title for case, plan in found if plan.get("planner", 1) < PLANNER]
+    if not titles:
+        return []
+    lines = [
+        "These are of an earlier planner, and this one may answer otherwise. Where savings have no interval but",
+        "in the sentence, the sentence says nothing of that flag either:",
+        "",
+        *(f"* {title}" for title in titles),
+    ]
+    return ["\n".join(lines) + "\n"]
 
 
 def summary(found: list[tuple[Case, dict[str, Any]]]) -> str:
@@ -77,7 +91,7 @@ def summary(found: list[tuple[Case, dict[str, Any]]]) -> str:
         best = _best_split(plan)
         bases = [_by_baseline(plan, base) for base in _BASES]
         cells = [case.title, plan["verdict"].replace("_", " "), *(_gpus(base) for base in bases), _gpus(best)]
-        lines.append(_row([*cells, *(_saved(best, base) for base in bases)]))
+        lines.append(_row([*cells, *(_saved(best, base) for base in _BASES)]))
     return "\n".join(lines) + "\n"
 
 
@@ -88,7 +102,7 @@ def section(case: Case, plan: dict[str, Any]) -> str:
         f"## {case.title}\n",
         f"    {command(case)}\n",
         f"**{plan['sentence']}**\n",
-        _fleet_table(plan, fleets),
+        _fleet_table(fleets),
         _pool_table(fleets),
         *([_sweep_table(plan)] if case.sweep else []),
         f"{case.why}\n",
@@ -96,18 +110,17 @@ def section(case: Case, plan: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _fleet_table(plan: dict[str, Any], fleets: list[dict[str, Any]]) -> str:
+def _fleet_table(fleets: list[dict[str, Any]]) -> str:
     sizes = ("fleet", "threshold:", "GPUs, calculated:", "GPUs, simulated:", "M$ a year:")
     served = ("P99 TTFT:", "P99 TPOT:", "preempted:", "refused:", "truncated:")
     lines = _head(*sizes, *served, "saved against B1:", "against B2:")
-    bases = [_by_baseline(plan, base) for base in _BASES]
     for fleet in fleets:
         threshold = shown.ABSENT if fleet["threshold_tokens"] is None else shown.tokens(fleet["threshold_tokens"])
         head = [fleet["name"].removesuffix(", anytime"), threshold, shown.count(fleet["gpus_closed_form"])]
         if fleet["infeasible"]:
             lines.append(_row([*head, fleet["infeasible"], *[shown.ABSENT] * 8]))
             continue
-        saved = [_saved(fleet, base) if fleet is not base else shown.ABSENT for base in bases]
+        saved = [_saved(fleet, base) for base in _BASES]
         lines.append(_row([*head, _gpus(fleet), f"{fleet['usd_per_year'] / 1e6:,.1f}", *_experience(fleet), *saved]))
     return "\n".join(lines) + "\n"
 
@@ -123,7 +136,7 @@ def _experience(fleet: dict[str, Any]) -> list[str]:
 
 
 def _pool_table(fleets: list[dict[str, Any]]) -> str:
-    size = ("fleet", "pool", "instances:", "batched tokens:", "requests/s of each:")
+    size = ("fleet", "pool", "instances:", "batched tokens:", "prompt:", "requests/s of each:")
     lines = _head(*size, "running, of max_num_seqs:", "KV used:", "bound by")
     for fleet in fleets:
         for at, pool in enumerate(fleet["pools"]):
@@ -136,6 +149,7 @@ def _pool_table(fleets: list[dict[str, Any]]) -> str:
                 name,
                 f"{pool['instances']:,} × {pool['instance']}",
                 shown.tokens(pool["max_num_batched_tokens"]),
+                shown.tokens(pool["long_prefill_token_threshold"]) if pool["long_prefill_token_threshold"] else "",
                 f"{pool['rate_per_s'] / pool['instances']:.2f}",
                 f"{shown.count(round(running, 1))} of {pool['max_num_seqs']:,}",
                 shown.percent(kv),
@@ -184,14 +198,13 @@ def _gpus(fleet: dict[str, Any] | None) -> str:
     return f"{shown.count(fleet['gpus'])} ({shown.count(round(found['low']))} to {shown.count(round(found['high']))})"
 
 
-def _saved(fleet: dict[str, Any] | None, base: dict[str, Any] | None) -> str:
-    """Of the other's cost: means over replications, their intervals taken as independent."""
-    if not fleet or not base or not fleet["usd_range"] or not base["usd_range"]:
+def _saved(fleet: dict[str, Any] | None, base: str) -> str:
+    """Of the other's cost, replication by replication, as the plan says it."""
+    found = fleet and fleet[f"saving_{base.lower()}"]
+    if not found:
         return shown.ABSENT
-    ours, theirs = fleet["usd_range"], base["usd_range"]
-    left = ours["mean"] / theirs["mean"]
-    width = left * math.hypot(*((one["high"] - one["mean"]) / one["mean"] for one in (ours, theirs)))
-    return shown.spread(Interval(1 - left, 1 - left - width, 1 - left + width), shown.percent)
+    mean, low, high = (math.nan if found[name] is None else found[name] for name in ("mean", "low", "high"))
+    return shown.spread(Interval(mean, low, high), shown.percent)
 
 
 def _mean(found: dict[str, float | None]) -> float:
@@ -224,16 +237,20 @@ starts; B2 has its batch settings and tensor parallelism chosen for the traffic,
 Every fleet keeps the same objective: 99 % of all requests have their first token within 2 s (longer for the
 longest prompts, alike in all fleets) and further ones every 80 ms, at 118 % of the stated traffic.
 
-GPUs are those to buy, enough in each of {SEEDS} replications; in brackets the 95 % interval of what they need one by
-one. Savings are of cost, means over replications; their interval takes both fleets as independent, so it may differ a
-little from the planner's own sentence, which compares them replication by replication. Intervals tell chance alone:
-step times come from a model of each GPU, and prices from the catalogue (extproc/fleet/hardware/gpus.yaml). With other
-prices, another release of the catalogue or your own calibration the figures change; for the same ones they do not.
+GPUs are those to buy, enough in each of {SEEDS} replications; in brackets the 95 % interval of what they need on
+average, each sized alone, so that what is bought may lie beyond it. Savings are of that need's cost, with both fleets
+compared replication by replication, on the same requests. Intervals tell chance alone: step times come from a model of
+each GPU, and prices from the catalogue (extproc/fleet/hardware/gpus.yaml). With other prices, another release of the
+catalogue or your own calibration the figures change; for the same ones they do not.
 
 "KV used" and "running" are means at the stated traffic; "bound by" is what stops an instance from taking more by the
 closed form; "calculated" is by the closed form, which is quick and knows no router; the simulation decides. Where a
 table lists thresholds, α·(1 − 1/ρ) is the published formula with the ρ of B0; what was simulated there rests on two
 replications.
+
+Where prompts fill several steps, B2 and the long pools of the best splits are also simulated with vLLM's
+--long-prefill-token-threshold, which lets short prompts pass long ones within one pool, and have it where that is
+cheaper: "prompt" is the most tokens of a step that one prompt gets then.
 """
 
 

@@ -18,6 +18,8 @@ from extproc.demo.processes import Child
 KIB = 1024
 BODY_SIZES = (KIB, 16 * KIB, 128 * KIB, 200 * KIB, 1024 * KIB)
 """128 KiB is about the largest body that is read; the two above it are routed by their content-length alone."""
+WATCHED_SIZES = (KIB, 16 * KIB)
+"""At which the cost of telemetry is looked for: the same at any size, and seen best where the rest costs little."""
 CONNECTIONS = 4
 _WORD = "words that mean little but weigh like prose, "
 _PATH = "/v1/chat/completions"
@@ -40,6 +42,8 @@ class Plan:
 
 
 FULL = Plan(rounds=5, bytes_per_run=300 * KIB * KIB, max_requests_per_run=3000, warm_up_requests=600)
+WATCHED = Plan(rounds=15, bytes_per_run=40 * KIB * KIB, max_requests_per_run=1000, warm_up_requests=600)
+"""Many short rounds: the difference looked for is smaller than what a shared machine does between two of them."""
 QUICK = Plan(rounds=3, bytes_per_run=40 * KIB * KIB, max_requests_per_run=400, warm_up_requests=600)
 
 
@@ -59,15 +63,17 @@ class Run:
     failed: int
 
 
-def measure(sides: Iterable[Side], plan: Plan) -> Iterator[Run]:
+def measure(sides: Iterable[Side], plan: Plan, body_sizes: Iterable[int] = BODY_SIZES) -> Iterator[Run]:
     """Every run, as it ends."""
     sides = list(sides)
-    for body_bytes in BODY_SIZES:
+    for body_bytes in body_sizes:
         request = request_of(body_bytes)
         for side in sides:
             _drive(side, request, plan.warm_up_requests)
-        for _ in range(plan.rounds):
-            yield from (_run(side, request, body_bytes, plan.requests(body_bytes)) for side in sides)
+        for number in range(plan.rounds):
+            # There and back, so that no side always follows the same one.
+            turns = reversed(sides) if number % 2 else sides
+            yield from (_run(side, request, body_bytes, plan.requests(body_bytes)) for side in turns)
 
 
 def medians(runs: Iterable[Run]) -> list[Run]:

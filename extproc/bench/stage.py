@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
@@ -17,6 +18,7 @@ from extproc.demo.processes import LOOPBACK, Child, child, envoy, free_ports
 from extproc.demo.signals import signals_held
 from extproc.envoyconfig.bootstrap import bootstrap_yaml
 from extproc.envoyconfig.options import Address, EnvoyOptions
+from extproc.server.polling import EXPERIMENTS_VARIABLE, WITHOUT_EVENT_ENGINE
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 LEARNING_SAMPLES = 300
@@ -24,6 +26,15 @@ LEARNING_SAMPLES = 300
 the service's own share."""
 SIZE_HEADER = "x-bench-bytes"
 """Tells the upstream which usage to answer with."""
+_IDLE_METRICS = """\
+vllm:num_requests_running 0
+vllm:num_requests_waiting 0
+vllm:kv_cache_usage_perc 0
+vllm:num_preemptions_total 0
+vllm:generation_tokens_total 0
+vllm:prompt_tokens_total 0
+"""
+_MODELS = '{"data": [{"id": "bench", "max_model_len": 16384}]}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +49,60 @@ class Side:
 
 @contextlib.contextmanager
 def sides(binary: Path, body_sizes: Sequence[int]) -> Iterator[list[Side]]:
-    """Envoy alone, Envoy with the floor, Envoy with the service, for as long as the block lasts."""
+    """Envoy alone, Envoy with either floor, Envoy with the service, for as long as the block lasts."""
     with contextlib.ExitStack() as stack:
         upstream = Address(LOOPBACK, free_ports(1)[0])
         stack.enter_context(envoy(binary, _upstream(upstream, body_sizes), concurrency=1))
-        floor = _processor(stack, "floor", [sys.executable, "-m", "extproc.bench.floor"])
-        ours = _processor(
-            stack, "service", [sys.executable, "-m", "extproc", "serve", "--metrics-listen", "", "--listen"]
-        )
+        bare = [sys.executable, "-m", "extproc.bench.floor"]
+        floor, tuned = _processor(stack, "floor", bare), _processor(stack, "tuned floor", [*bare, "tuned"])
+        serve = [sys.executable, "-m", "extproc", "serve"]
+        ours = _processor(stack, "service", [*serve, "--metrics-listen", "", "--listen"])
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        full = _processor(stack, "service, all on", [*serve, "--config", _everything(folder, upstream), "--listen"])
         floor_door, _, floor_envoy = _door(stack, binary, floor, upstream)
+        tuned_door, _, tuned_envoy = _door(stack, binary, tuned, upstream)
         our_door, bare_door, our_envoy = _door(stack, binary, ours, upstream)
+        full_door, _, full_envoy = _door(stack, binary, full, upstream)
         yield [
             Side("envoy alone", bare_door, our_envoy, None),
             Side("floor", floor_door, floor_envoy, floor[0]),
+            Side("tuned floor", tuned_door, tuned_envoy, tuned[0]),
             Side("dualpool", our_door, our_envoy, ours[0]),
+            Side("all on", full_door, full_envoy, full[0]),
+        ]
+
+
+def _everything(folder: Path, instance: Address) -> str:
+    """A settings file with metrics, an access log, saved state, and both pools watched and steered."""
+    settings = {
+        "metrics_listen": f"{LOOPBACK}:{free_ports(1)[0]}",
+        "short_pool": f"http://{instance}",
+        "long_pool": f"http://{instance}",
+        "adaptive_threshold": True,
+        "access_log": str(folder / "access.jsonl"),
+        "state_file": str(folder / "state"),
+    }
+    file = folder / "dualpool.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return str(file)
+
+
+@contextlib.contextmanager
+def watched_sides(binary: Path, body_sizes: Sequence[int]) -> Iterator[list[Side]]:
+    """Envoy with the service whose ledger takes nothing in, and with the same and all of its telemetry."""
+    with contextlib.ExitStack() as stack:
+        upstream, scraped = (Address(LOOPBACK, port) for port in free_ports(2))
+        stack.enter_context(envoy(binary, _upstream(upstream, body_sizes), concurrency=1))
+        log = Path(stack.enter_context(TemporaryDirectory())) / "access.jsonl"
+        watched = [sys.executable, "-m", "extproc.bench.watched"]
+        full = [*watched, "full", f"http://{upstream}", str(scraped), str(log)]
+        silent_one = _processor(stack, "service without telemetry", [*watched, "silent"])
+        full_one = _processor(stack, "service with telemetry", full)
+        silent_door, _, silent_envoy = _door(stack, binary, silent_one, upstream)
+        full_door, _, full_envoy = _door(stack, binary, full_one, upstream)
+        yield [
+            Side("silent", silent_door, silent_envoy, silent_one[0]),
+            Side("telemetry", full_door, full_envoy, full_one[0]),
         ]
 
 
@@ -59,6 +110,8 @@ def _processor(stack: contextlib.ExitStack, name: str, command: list[str]) -> tu
     """A processor whose last argument is where to listen. The service soon reads as few answers as it does for good."""
     address = Address(LOOPBACK, free_ports(1)[0])
     environment = os.environ | {"DUALPOOL_LEARNING_SAMPLES": str(LEARNING_SAMPLES)}
+    if "tuned" in command or "extproc.bench.watched" in command:
+        environment[EXPERIMENTS_VARIABLE] = WITHOUT_EVENT_ENGINE  # as `serve` does for itself
     process = child(name, [*command, str(address)], answers_at=f"tcp://{address}", environment=environment)
     return stack.enter_context(process), address
 
@@ -83,12 +136,20 @@ def _door(
 
 
 def _upstream(listen: Address, body_sizes: Sequence[int]) -> str:
-    """An Envoy that waits for the whole body and answers a small JSON with a usage fit for the body's size."""
-    routes = [_route(size) for size in body_sizes]
+    """Answers a small JSON with a usage fit for the body's size; takes what is sent to a collector, and forgets it.
+
+    Asked how it is, it is a vLLM instance with nothing to do.
+    """
+    said = {"/v1/metrics": "", "/v1/traces": "", "/metrics": _IDLE_METRICS, "/v1/models": _MODELS}
+    return answering(listen, [*map(_said, said, said.values()), *map(_route, body_sizes)])
+
+
+def answering(listen: Address, routes: Sequence[dict[str, object]]) -> str:
+    """The configuration of an Envoy that waits for the whole body and answers at once, as its routes say."""
     manager = {
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "upstream",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [*routes]}]},
         "http_filters": [
             _filter("buffer", "buffer.v3.Buffer", max_request_bytes=16 * 2**20),
             _filter("router", "router.v3.Router"),
@@ -98,6 +159,11 @@ def _upstream(listen: Address, body_sizes: Sequence[int]) -> str:
     listener = {"name": "upstream", "address": _socket(listen), "filter_chains": [chain]}
     admin = Address(LOOPBACK, free_ports(1)[0])
     return yaml.safe_dump({"admin": {"address": _socket(admin)}, "static_resources": {"listeners": [listener]}})
+
+
+def _said(path: str, text: str) -> dict[str, object]:
+    body = {"body": {"inline_string": text}} if text else {}
+    return {"match": {"path": path}, "direct_response": {"status": 200, **body}}
 
 
 def _route(size: int) -> dict[str, object]:

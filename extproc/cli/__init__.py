@@ -13,9 +13,11 @@ from extproc.cli.envoy_config import envoy_config
 from extproc.cli.evaluate import evaluate
 from extproc.cli.mock_vllm import mock_vllm
 from extproc.cli.plan import plan
+from extproc.cli.report import report
 from extproc.cli.serve import serve
 from extproc.cli.simulate import simulate
 from extproc.cli.state import state
+from extproc.cli.status import status
 from extproc.cli.validate import validate
 from extproc.errors import DualpoolError
 
@@ -31,19 +33,21 @@ app = typer.Typer(
     ),
 )
 app.command(short_help="Run the service that Envoy asks about each request.")(serve)
+app.command(short_help="Show how running services stand.")(status)
 app.command(short_help="Print an Envoy configuration for two vLLM pools.")(envoy_config)
 app.command(short_help="Serve a stand-in for vLLM that needs no GPU.")(mock_vllm)
 app.command(short_help="See it all at work on loopback, with traffic.")(demo)
 app.command(short_help="Measure what the service costs on this machine.")(bench)
 app.command(short_help="Judge estimators on requests whose true length is known.")(evaluate)
 app.command(short_help="Say whether two pools would save GPUs, and how many.")(plan)
+app.command(short_help="Say what routing did, or would have done, from its access log.")(report)
 app.command(short_help="Simulate a fleet that you describe.")(simulate)
 app.command(short_help="Hold the simulator against a recorded vLLM run.")(validate)
 app.command(short_help="Measure how fast the simulator is.")(bench_sim)
 app.add_typer(state, name="state", short_help="Look at what services have learned, or add it up.")
 
 
-_EXTRAS = {"evaluate": "evaluate"} | dict.fromkeys(("plan", "simulate", "validate", "bench-sim"), "plan")
+_EXTRAS = {"evaluate": "evaluate"} | dict.fromkeys(("plan", "report", "simulate", "validate", "bench-sim"), "plan")
 """Of the package, that commands need; the others need `demo`."""
 
 

@@ -40,9 +40,28 @@ def envoy_config(  # noqa: PLR0917 - typer passes every option by name
     message_timeout_s: Annotated[
         float, typer.Option(help="Seconds Envoy waits for one answer of the service before it goes on without it.")
     ] = 1.0,
+    no_escalation: Annotated[  # noqa: FBT002 - a flag is off unless named
+        bool,
+        typer.Option(
+            "--no-escalation", help="What the short pool refuses or fails goes to the client, not to the long pool."
+        ),
+    ] = False,
+    hedge_after_s: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds of silence after which the long pool is asked as well; whichever answers first is taken."
+            " Longer than the short pool's longest answer that is not streamed. [default: never]"
+        ),
+    ] = None,
+    orca: Annotated[  # noqa: FBT002 - a flag is off unless named
+        bool,
+        typer.Option("--orca", help="Ask vLLM to report its load with each answer; it logs a line for each."),
+    ] = False,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write here instead of printing.")] = None,
 ) -> None:
     """Print a complete Envoy configuration for two vLLM pools, with a reason beside every timeout, limit and mode.
+
+    A request that the short pool refuses (400, 503) or loses before its answer begins is sent to the long pool, once.
 
     Hosts may be names, except those Envoy listens on. Check a result with `envoy --mode validate -c FILE`; see
     envoy/README.md for what must agree with what, and for adding the filter to an Envoy you already run.
@@ -63,6 +82,9 @@ def envoy_config(  # noqa: PLR0917 - typer passes every option by name
         baseline_listen=Address.parse(baseline_listen) if baseline_listen else None,
         buffer_limit_bytes=buffer_limit_bytes or derived_limit_bytes,
         message_timeout_s=message_timeout_s,
+        escalate=not no_escalation,
+        hedge_after_s=hedge_after_s,
+        orca=orca,
     )
     _write(bootstrap_yaml(options), output)
     least_bytes = certain_long_bytes(threshold_tokens)

@@ -14,8 +14,8 @@ def evaluate(  # noqa: PLR0917 - typer passes every option by name
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Requests with true counts: JSONL, also .xz, one object a line with `body` (the request's JSON as"
-            " text), `llama3_tokens`, `qwen3_tokens` (prompt tokens, chat template included) and `category`.",
+            help="Requests with true counts: JSONL, also .xz, one object a line with `body` (the request's JSON, as"
+            " text or object), `llama3_tokens`, `qwen3_tokens` (prompt tokens, chat template included) and `category`.",
         ),
     ] = None,
     tokenizer: Annotated[Literal["llama3", "qwen3"], typer.Option(help="Whose counts are the truth.")] = "llama3",
@@ -80,8 +80,19 @@ def evaluate(  # noqa: PLR0917 - typer passes every option by name
         ),
     ] = "mixed",
     observe_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of answers read once learned. [default: the service's]")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of answers read once learned. [default: the service's; with --sessions every one]"
+        ),
     ] = None,
+    streams_carry_usage: Annotated[  # noqa: FBT002 - a flag
+        bool,
+        typer.Option(
+            "--streams-carry-usage",
+            help="Your servers send usage in every stream (vLLM's --enable-force-include-usage): as the service's"
+            " setting streams_carry_usage.",
+        ),
+    ] = False,
     memory: Annotated[
         bool | None,
         typer.Option(
@@ -111,7 +122,9 @@ def evaluate(  # noqa: PLR0917 - typer passes every option by name
 
     Requests are drawn from a file, by a trace's lengths if one is given; answers come back 16 requests later, and the
     service's rules say which of them are read. Every decision is judged by the truth, cold start included: under means
-    sent short and does not fit, over means sent long and would fit.
+    sent short and does not fit, over means sent long and would fit. Not judged are requests that limit no output (give
+    --max-tokens-mix) and those whose length cannot be told from their bodies; notes say how many, and how many rows of
+    the file were left out.
 
     Exits with 0, with 2 if a file or a flag cannot be used, with 130 if it was interrupted.
 
@@ -130,7 +143,7 @@ def evaluate(  # noqa: PLR0917 - typer passes every option by name
         tokenizer=Tokenizer(tokenizer),
         estimators=parse_contenders(estimators),
         threshold_tokens=threshold,
-        output_mix=parse_mix(max_tokens_mix) if max_tokens_mix else None,
+        output_mix=None if max_tokens_mix is None else parse_mix(max_tokens_mix),
         escaped_share=escaped_share,
         promise=promise,
         count=count,
@@ -141,6 +154,7 @@ def evaluate(  # noqa: PLR0917 - typer passes every option by name
         held_out_share=hold_out,
         answers=AnswerRules(poison, Poison(poison_kind)),
         observe_share=observe_share,
+        streams_carry_usage=streams_carry_usage,
         memory=memory,
         ema=EmaRules(decay=ema_decay, margin_deviations=ema_margin),
         jobs=jobs,
@@ -152,7 +166,7 @@ def _evaluate(options: "EvaluateOptions", plot: Path | None, *, as_json: bool) -
     from extproc.demo.signals import interruptible
     from extproc.evaluate.asjson import as_json as written
     from extproc.evaluate.evaluation import evaluate, runs_expected
-    from extproc.evaluate.report import console, show, steps
+    from extproc.evaluate.report import console, show, steps, warn
 
     with interruptible():
         if plot is not None:
@@ -165,5 +179,6 @@ def _evaluate(options: "EvaluateOptions", plot: Path | None, *, as_json: bool) -
             picture.plot(found, options, plot)
         if as_json:
             typer.echo(written(found, options))
+            warn(console(to_stderr=True), found, options)
         else:
             show(console(to_stderr=False), found, options)

@@ -72,6 +72,12 @@ def plan(  # noqa: PLR0917 - typer passes every option by name
         list[int] | None, typer.Option(help="GPUs of an instance to try; repeatable. [default: 1, 2, 4, 8]")
     ] = None,
     max_num_seqs: Annotated[int | None, typer.Option(help="As for vllm serve. [default: vLLM's own]")] = None,
+    quantization: Annotated[
+        Literal["fp8"] | None, typer.Option(help="As for vllm serve: weights of layers. [default: the model's own]")
+    ] = None,
+    kv_cache_dtype: Annotated[
+        Literal["auto", "fp8"], typer.Option(help="As for vllm serve; auto keeps the model's own.")
+    ] = "auto",
     vllm_version: Annotated[str, typer.Option(help="Whose scheduler and defaults.")] = "0.33",
     goodput: Annotated[
         list[str] | None,
@@ -91,7 +97,7 @@ def plan(  # noqa: PLR0917 - typer passes every option by name
     promise: Annotated[
         float, typer.Option(help="Share of requests that the router may send short and do not fit.")
     ] = 0.001,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each simulation.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each simulation; from 2 on there are intervals.")] = 3,
     requests: Annotated[int, typer.Option(min=100, help="Requests in each.")] = 10_000,
     confirm: Annotated[  # noqa: FBT002
         bool, typer.Option("--confirm/--no-confirm", help="Size and confirm fleets by simulation, or calculate only.")
@@ -132,6 +138,8 @@ def plan(  # noqa: PLR0917 - typer passes every option by name
         max_model_len=max_model_len,
         tensor_parallel=tuple(tensor_parallel_size or ()),
         max_num_seqs=max_num_seqs,
+        quantization=quantization,
+        kv_cache_dtype=kv_cache_dtype,
         vllm=vllm_version,
         goodput=tuple(goodput or ()),
         ttft_ms=ttft,
@@ -151,6 +159,7 @@ def _list(known: "CatalogFlags") -> None:
     from extproc.fleet.report.known import show_known
     from extproc.fleet.terminal import console
 
+    known.chosen(())  # refuses a price of what is not there
     show_known(console(to_stderr=False), known.catalog())
 
 
@@ -162,7 +171,7 @@ def _plan(options: "PlanOptions", report: Path | None, *, confirm: bool, as_json
     if report is not None:
         check_writable(report)
     with interruptible():
-        found = _planned(options, confirm=confirm)
+        found = planned(options, confirm=confirm)
         if report is not None:
             page.write_report(found, report, command=command_line(), made_on=today())
         if as_json:
@@ -171,7 +180,8 @@ def _plan(options: "PlanOptions", report: Path | None, *, confirm: bool, as_json
             _show(found, console(to_stderr=False), report)
 
 
-def _planned(options: "PlanOptions", *, confirm: bool) -> "Plan":
+def planned(options: "PlanOptions", *, confirm: bool) -> "Plan":
+    """The plan, with a progress bar while it is made."""
     from extproc.fleet.asked import with_context_notes
     from extproc.fleet.jobs import jobs
     from extproc.fleet.planner import Planner

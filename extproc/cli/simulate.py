@@ -17,6 +17,18 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     threshold: Annotated[
         int, typer.Option(min=1, help="Largest budget of the short pool in tokens, and its --max-model-len.")
     ] = 8192,
+    short_max_model_len: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Context of the short pool, where it holds more than the threshold. [default: --threshold]"
+        ),
+    ] = None,
+    spillover: Annotated[  # noqa: FBT002
+        bool, typer.Option("--spillover", help="While one pool is under pressure, send the other what it can hold.")
+    ] = False,
+    adaptive_threshold: Annotated[  # noqa: FBT002
+        bool, typer.Option("--adaptive-threshold", help="Move the threshold to balance the pressure of both pools.")
+    ] = False,
     router: Annotated[
         Literal["anytime", "ema", "fixed", "oracle", "random", "single"] | None,
         typer.Option(
@@ -88,9 +100,18 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     short_max_num_seqs: Annotated[int | None, typer.Option(help="Likewise in the short pool.")] = None,
     max_num_batched_tokens: Annotated[int | None, typer.Option(help="As for vllm serve. [default: vLLM's own]")] = None,
     short_max_num_batched_tokens: Annotated[int | None, typer.Option(help="Likewise in the short pool.")] = None,
+    long_prefill_token_threshold: Annotated[
+        int, typer.Option(help="As for vllm serve, in both pools; 0 for none.")
+    ] = 0,
     gpu_memory_utilization: Annotated[
         float | None, typer.Option(help="As for vllm serve. [default: vLLM's own]")
     ] = None,
+    quantization: Annotated[
+        Literal["fp8"] | None, typer.Option(help="As for vllm serve: weights of layers. [default: the model's own]")
+    ] = None,
+    kv_cache_dtype: Annotated[
+        Literal["auto", "fp8"], typer.Option(help="As for vllm serve; auto keeps the model's own.")
+    ] = "auto",
     watermark: Annotated[float, typer.Option(help="As for vllm serve: share of KV kept free at admission.")] = 0.0,
     enable_prefix_caching: Annotated[  # noqa: FBT002
         bool, typer.Option("--enable-prefix-caching", help="As for vllm serve; for a --trace that names prefixes.")
@@ -138,7 +159,8 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     Example: dualpool simulate --short 215 --long 50 --threshold 6144 --rate 1000
     """
     from extproc.fleet.asked import CatalogFlags, TrafficFlags
-    from extproc.fleet.simulated import FleetFlags, SimulateFlags
+    from extproc.fleet.described import FleetFlags
+    from extproc.fleet.simulated import SimulateFlags
 
     fleet = FleetFlags(
         known=CatalogFlags(gpus, models, tuple(price or ())),
@@ -146,6 +168,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         short=short,
         long=long,
         threshold_tokens=threshold,
+        short_max_model_len=short_max_model_len,
         model=model,
         gpu=gpu,
         short_gpu=short_gpu,
@@ -156,7 +179,10 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         short_max_num_seqs=short_max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         short_max_num_batched_tokens=short_max_num_batched_tokens,
+        long_prefill_token_threshold=long_prefill_token_threshold,
         gpu_memory_utilization=gpu_memory_utilization,
+        quantization=quantization,
+        kv_cache_dtype=kv_cache_dtype,
         watermark=watermark,
         prefix_caching=enable_prefix_caching,
         max_queued_requests=max_num_queued_reqs,
@@ -169,6 +195,8 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         fleet=fleet,
         traffic=TrafficFlags(preset, trace, cdf, output_share, rate, arrivals, dispersion, max_tokens),
         router=router,
+        spillover=spillover,
+        adaptive_threshold=adaptive_threshold,
         promise=promise,
         goodput=tuple(goodput or ()),
         ttft_ms=ttft,

@@ -32,6 +32,8 @@ from extproc.routing.values import Pool
 DEFAULT_REQUESTS = 3200
 """Enough for 200 samples of each category with the mix as it is, and for some that are no longer all read."""
 _LOOK_EVERY_S = 0.5
+_WRITTEN_S = 0.3
+"""After which the service's metrics hold all that has ended."""
 _PAIRS_SHARE = 8
 """One pair for the latency comparison to so many requests of the mix."""
 _FEWEST_PAIRS, _MOST_PAIRS = 40, 300
@@ -141,6 +143,7 @@ async def _traffic(
                 await _look(running, outcomes, result)
                 view.show(result.tally, result.service)
             driving.cancel()
+        await asyncio.sleep(_WRITTEN_S)
         await _look(running, outcomes, result)
         view.show(result.tally, result.service)
     running.check()

@@ -26,6 +26,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http2ProtocolOptions,
     HttpProtocolOptions,
     KeepaliveSettings,
+    Metadata,
     SocketAddress,
     TcpKeepalive,
 )
@@ -38,8 +39,9 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptions as UpstreamHttpOptions
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import HttpProtocolOptionsExplicitHttpConfig
 from envoy_data_plane.envoy.type.v3 import Percent
-from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.google.protobuf import Any, Struct, Value
 
+from extproc.envoyconfig.escalation import NEVER_REACHED, stays_while_one_is_well
 from extproc.envoyconfig.ext_proc import EXT_PROC_CLUSTER
 from extproc.envoyconfig.options import Address
 from extproc.envoyconfig.render import under
@@ -48,7 +50,9 @@ from extproc.routing.values import Pool
 READINESS_SERVICE: Final = "readiness"
 """The name under which the service's gRPC health says whether it takes requests."""
 
-NEVER_REACHED: Final = 65_536
+METADATA: Final = "dualpool"
+"""Where an endpoint's metadata says its pool, under `METADATA_POOL`."""
+METADATA_POOL: Final = "pool"
 
 _OF_THE_SERVICE: Final = {
     "connect_timeout": "Requests wait this long for a service that cannot be reached, then go on without it.",
@@ -81,6 +85,7 @@ _OF_THE_SERVICE: Final = {
 
 _OF_POOLS: Final = {
     "connect_timeout": "An instance that does not accept in this time is not there.",
+    "metadata": "The pool's name, for the answer's x-dualpool-served.",
     "per_connection_buffer_limit_bytes": "As at the listener.",
     "lb_policy": (
         "Answers take seconds to an hour, so turns say little: of two instances the one with fewer requests in flight "
@@ -89,13 +94,11 @@ _OF_POOLS: Final = {
     "health_checks timeout": "An instance busy with a huge prompt may answer late.",
     "health_checks interval": "With the threshold: an instance that is gone is left out after 15 s.",
     "health_checks no_traffic_interval": "The same before the first request: Envoy's default is 60 s.",
-    "health_checks unhealthy_threshold": (
-        "Late once or twice is busy, not gone. With over half the pool unwell Envoy tries every instance rather than "
-        "none."
-    ),
+    "health_checks unhealthy_threshold": "Late once or twice is busy, not gone.",
     "health_checks healthy_threshold": "/health answers 200 only while the engine runs.",
     "circuit_breakers thresholds": (
-        "vLLM queues what it cannot run yet; Envoy's default of 1,024 would answer 503 in its place."
+        "vLLM queues what it cannot run yet; Envoy's default of 1,024 would answer 503 in its place. Of second "
+        "attempts its default is 3 at a time, and all that an instance held are lost at once."
     ),
     "common_http_protocol_options idle_timeout": (
         "Below the 5 s after which vLLM closes an idle connection: a request must not meet a connection that is just "
@@ -107,7 +110,18 @@ _OF_POOLS: Final = {
     ),
 }
 
-WHY: Final = under(f"clusters {EXT_PROC_CLUSTER}", _OF_THE_SERVICE) | under("clusters", _OF_POOLS)
+_OF_THE_LONG_POOL: Final = {
+    "health_checks unhealthy_threshold": (
+        "Late once or twice is busy, not gone. With over half the pool unwell Envoy tries every instance rather than "
+        "none."
+    ),
+}
+
+WHY: Final = {
+    **under(f"clusters {EXT_PROC_CLUSTER}", _OF_THE_SERVICE),
+    **under("clusters", _OF_POOLS),
+    **under(f"clusters {Pool.LONG.value}", _OF_THE_LONG_POOL),
+}
 
 
 def service_cluster(addresses: Sequence[Address], buffer_limit_bytes: int) -> Cluster:
@@ -123,9 +137,13 @@ def service_cluster(addresses: Sequence[Address], buffer_limit_bytes: int) -> Cl
     return cluster
 
 
-def pool_cluster(pool: Pool, addresses: Sequence[Address], buffer_limit_bytes: int) -> Cluster:
-    """One pool of vLLM instances."""
+def pool_cluster(pool: Pool, addresses: Sequence[Address], buffer_limit_bytes: int, *, backed: bool = False) -> Cluster:
+    """One pool of vLLM instances; `backed` where the other pool takes its requests while none of them is well."""
     cluster = _cluster(pool.value, addresses, buffer_limit_bytes)
+    assert cluster.load_assignment is not None
+    _name_pool(cluster.load_assignment, pool)
+    if backed:
+        cluster.load_assignment.policy = stays_while_one_is_well()
     cluster.connect_timeout = timedelta(seconds=2)
     cluster.health_checks = [_check_every(timedelta(seconds=5), unhealthy_threshold=3)]
     cluster.health_checks[0].http_health_check = HealthCheckHttpHealthCheck(path="/health")
@@ -162,9 +180,19 @@ def _endpoints(name: str, addresses: Sequence[Address]) -> ClusterLoadAssignment
     return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)])
 
 
+def _name_pool(assignment: ClusterLoadAssignment, pool: Pool) -> None:
+    """Let each endpoint say whose it is, so that an answer can say who gave it."""
+    named = Metadata(filter_metadata={METADATA: Struct(fields={METADATA_POOL: Value(string_value=pool.value)})})
+    for endpoint in assignment.endpoints[0].lb_endpoints:
+        endpoint.metadata = named
+
+
 def _never_refuse() -> CircuitBreakers:
     thresholds = CircuitBreakersThresholds(
-        max_connections=NEVER_REACHED, max_pending_requests=NEVER_REACHED, max_requests=NEVER_REACHED
+        max_connections=NEVER_REACHED,
+        max_pending_requests=NEVER_REACHED,
+        max_requests=NEVER_REACHED,
+        max_retries=NEVER_REACHED,
     )
     return CircuitBreakers(thresholds=[thresholds])
 

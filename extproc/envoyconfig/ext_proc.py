@@ -14,8 +14,9 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatch
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.envoyconfig.modes import ALLOWED_OVERRIDES, CONFIGURED
+from extproc.envoyconfig.orca import REPORT_HEADER
 from extproc.envoyconfig.render import under
-from extproc.routing.headers import OWN_HEADERS
+from extproc.routing.headers import OWN_HEADERS, SERVED_HEADER
 
 EXT_PROC_CLUSTER: Final = "dualpool_extproc"
 FILTER: Final = "envoy.filters.http.ext_proc"
@@ -27,6 +28,10 @@ FORWARDED_HEADERS: Final = (
     "content-type",
     "content-length",
     "content-encoding",
+    "traceparent",
+    "x-envoy-attempt-count",
+    SERVED_HEADER,
+    REPORT_HEADER,
 )
 """All the service sees of a request or a response beside its body."""
 

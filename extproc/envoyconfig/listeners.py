@@ -35,10 +35,12 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.envoyconfig.clusters import envoy_address
-from extproc.envoyconfig.options import Address
+from extproc.envoyconfig.clusters import METADATA, METADATA_POOL, envoy_address
+from extproc.envoyconfig.escalation import SHORT_THEN_LONG, hedging, once_elsewhere, once_more
+from extproc.envoyconfig.options import Address, EnvoyOptions
+from extproc.envoyconfig.orca import ask_for_reports
 from extproc.envoyconfig.render import under
-from extproc.routing.headers import HEADER_PREFIX, OWN_HEADERS, POOL_HEADER
+from extproc.routing.headers import HEADER_PREFIX, OWN_HEADERS, POOL_HEADER, SERVED_HEADER
 from extproc.routing.values import Pool
 
 SILENCE: Final = timedelta(hours=1)
@@ -63,8 +65,8 @@ _OF_LISTENERS: Final = {
     ),
     "request_headers_timeout": "Headers are small: whoever takes longer holds a connection to no purpose.",
     "early_header_mutation_extensions": (
-        "A client cannot choose its pool: its own headers of ours are dropped before any filter or route sees them, "
-        "also while the service is down."
+        "A client can choose neither its pool, nor by Envoy's own headers its retries and timeouts: they are dropped "
+        "before any filter or route sees them, also while the service is down."
     ),
     "use_remote_address": "Envoy is the edge: the client's address is its connection's, not what its headers claim.",
 }
@@ -80,15 +82,19 @@ _OF_ROUTES: Final = {
 
 _ELSEWHERE: Final = {
     "virtual_hosts response_headers_to_add": (
-        "Shows the caller where its request went, and why if the service explains; a header the service did not set "
-        "does not appear."
+        "Shows the caller where its request was sent, and why if the service explains; a header the service did not "
+        "set does not appear. x-dualpool-served is the pool that was asked last."
+    ),
+    "virtual_hosts include_attempt_count_in_response": (
+        "x-envoy-attempt-count is 2 where the long pool, or another of its instances, was asked as well; the service "
+        "counts those it sees."
     ),
 }
 
 WHY: Final = under("listeners", _OF_LISTENERS) | under("routes", _OF_ROUTES) | _ELSEWHERE
 
 
-def listener(name: str, address: Address, filters: Sequence[HttpFilter], buffer_limit_bytes: int) -> Listener:
+def listener(name: str, address: Address, filters: Sequence[HttpFilter], options: EnvoyOptions) -> Listener:
     """A door for clients, with these filters before the routes."""
     manager = HttpConnectionManager(
         stat_prefix=name,
@@ -97,44 +103,54 @@ def listener(name: str, address: Address, filters: Sequence[HttpFilter], buffer_
         request_timeout=timedelta(0),
         request_headers_timeout=timedelta(seconds=10),
         use_remote_address=True,
-        early_header_mutation_extensions=[_drop_headers_of_ours()],
+        early_header_mutation_extensions=[_drop_headers_that_steer()],
         http_filters=[*filters, HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router()))],
-        route_config=_routes(),
+        route_config=_routes(options),
     )
     hcm = Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(manager))
     return Listener(
         name=name,
         address=envoy_address(address),
-        per_connection_buffer_limit_bytes=buffer_limit_bytes,
+        per_connection_buffer_limit_bytes=options.buffer_limit_bytes,
         filter_chains=[FilterChain(filters=[hcm])],
     )
 
 
-def _drop_headers_of_ours() -> TypedExtensionConfig:
-    matcher = StringMatcher(prefix=HEADER_PREFIX)
-    drop = HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
+def _drop_headers_that_steer() -> TypedExtensionConfig:
     return TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
-        typed_config=Any.pack(EarlyHeaderMutation(mutations=[drop])),
+        typed_config=Any.pack(EarlyHeaderMutation(mutations=[_drop(HEADER_PREFIX), _drop("x-envoy-")])),
     )
 
 
-def _routes() -> RouteConfiguration:
+def _drop(prefix: str) -> HeaderMutation:
+    return HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=prefix)))
+
+
+def _routes(options: EnvoyOptions) -> RouteConfiguration:
+    again = once_elsewhere() if options.escalate else None
+    long = _route(Pool.LONG, [], RouteAction(cluster=Pool.LONG.value, retry_policy=again))
     pools = VirtualHost(
         name="pools",
         domains=["*"],
-        routes=[_route(Pool.SHORT, [_pool_is(Pool.SHORT)]), _route(Pool.LONG, [])],
-        response_headers_to_add=[_copied_from_request(name) for name in OWN_HEADERS],
+        routes=[_route(Pool.SHORT, [_pool_is(Pool.SHORT)], _to_short(options)), long],
+        request_headers_to_add=[ask_for_reports()] if options.orca else [],
+        response_headers_to_add=[*[_copied_from_request(name) for name in OWN_HEADERS], _who_served()],
+        include_attempt_count_in_response=True,
     )
     return RouteConfiguration(name="pools", virtual_hosts=[pools])
 
 
-def _route(pool: Pool, headers: list[HeaderMatcher]) -> Route:
-    return Route(
-        name=pool.value,
-        match=RouteMatch(prefix="/", headers=headers),
-        route=RouteAction(cluster=pool.value, timeout=timedelta(0), idle_timeout=SILENCE),
-    )
+def _to_short(options: EnvoyOptions) -> RouteAction:
+    if not options.escalate:
+        return RouteAction(cluster=Pool.SHORT.value)
+    again, hedge = once_more(options.hedge_after_s), hedging(options.hedge_after_s)
+    return RouteAction(cluster=SHORT_THEN_LONG, retry_policy=again, hedge_policy=hedge)
+
+
+def _route(pool: Pool, headers: list[HeaderMatcher], action: RouteAction) -> Route:
+    action.timeout, action.idle_timeout = timedelta(0), SILENCE
+    return Route(name=pool.value, match=RouteMatch(prefix="/", headers=headers), route=action)
 
 
 def _pool_is(pool: Pool) -> HeaderMatcher:
@@ -142,7 +158,16 @@ def _pool_is(pool: Pool) -> HeaderMatcher:
 
 
 def _copied_from_request(name: str) -> HeaderValueOption:
+    return _said(name, f"%REQ({name})%")
+
+
+def _who_served() -> HeaderValueOption:
+    """The pool of the instance that was asked last, as its endpoint's metadata has it; absent where none was."""
+    return _said(SERVED_HEADER, f"%UPSTREAM_METADATA({METADATA}:{METADATA_POOL})%")
+
+
+def _said(name: str, value: str) -> HeaderValueOption:
     return HeaderValueOption(
-        header=HeaderValue(key=name, value=f"%REQ({name})%"),
+        header=HeaderValue(key=name, value=value),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )

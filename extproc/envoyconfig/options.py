@@ -12,6 +12,8 @@ MIN_BUFFER_LIMIT_BYTES = 2**20
 """Envoy's own default: enough for thresholds up to 43,690 tokens."""
 MAX_BUFFER_LIMIT_BYTES = 8 * 2**20
 """Envoy sends up to about twice its limit in one message, and the service takes messages of up to 16 MiB."""
+_MAX_HEDGE_AFTER_S = 3600
+"""Envoy gives a silent exchange up after that long."""
 _MAX_MESSAGE_TIMEOUT_S = 60
 """A request waits this long for nothing if the service hangs."""
 
@@ -72,6 +74,12 @@ class EnvoyOptions:
     """How much of a body Envoy holds while it asks; a longer body of unknown length goes to the long pool."""
     message_timeout_s: float = 1.0
     """How long Envoy waits for one answer of the service before it goes on without it."""
+    escalate: bool = True
+    """Whether Envoy asks the long pool, once, where the short one refuses a request or fails it."""
+    hedge_after_s: float | None = None
+    """Silence of a short instance after which the long pool is asked as well; None waits for as long as it takes."""
+    orca: bool = False
+    """Whether instances are asked to report their load with each answer."""
 
     def __post_init__(self) -> None:
         """Refuse what Envoy would refuse or, worse, would accept."""
@@ -87,6 +95,14 @@ class EnvoyOptions:
             raise ConfigurationError(f"the buffer limit must be above zero and at most {MAX_BUFFER_LIMIT_BYTES} bytes")
         if not 0.0 < self.message_timeout_s <= _MAX_MESSAGE_TIMEOUT_S:
             raise ConfigurationError(f"the message timeout must be above zero and at most {_MAX_MESSAGE_TIMEOUT_S} s")
+        if self.hedge_after_s is not None:
+            self._check_hedging(self.hedge_after_s)
+
+    def _check_hedging(self, hedge_after_s: float) -> None:
+        if not self.escalate:
+            raise ConfigurationError("hedging is part of escalation: without it there is no second attempt")
+        if not 1.0 <= hedge_after_s <= _MAX_HEDGE_AFTER_S:
+            raise ConfigurationError(f"hedging begins after 1 to {_MAX_HEDGE_AFTER_S} s")
 
 
 def buffer_limit_for(threshold_tokens: int) -> int:

@@ -5,13 +5,18 @@ from typing import Any
 
 import msgspec
 
+from extproc.evaluate.caveats import caveats
 from extproc.evaluate.evaluation import EstimatorReport, Evaluation
 from extproc.evaluate.figures import Cost, Errors
 from extproc.evaluate.options import EvaluateOptions
 
 
 def as_json(evaluation: Evaluation, options: EvaluateOptions) -> str:
-    """One object, indented: `estimators`, `swap`, `held_back`, `sessions`, and what was asked under `arguments`."""
+    """One object, indented: `estimators`, `swap`, `held_back`, `sessions`, and what was asked under `arguments`.
+
+    Beside `rows`, those of use, stand `left_out`, by what is wrong with a row, and `flawed_rows`, which are drawn and
+    not judged; `warnings` are sentences for people. A share of no requests is null.
+    """
     document = {
         "estimators": {name: _estimator(report) for name, report in evaluation.estimators.items()},
         "swap": evaluation.changes.get("swap"),
@@ -19,6 +24,9 @@ def as_json(evaluation: Evaluation, options: EvaluateOptions) -> str:
         "held_back_itself": evaluation.changes.get("held_back_itself"),
         "sessions": evaluation.sessions or None,
         "rows": evaluation.rows,
+        "left_out": evaluation.left_out,
+        "flawed_rows": evaluation.flawed_rows,
+        "warnings": caveats(evaluation, options),
         "log_density": evaluation.log_density,
         "arguments": _arguments(options),
     }
@@ -32,7 +40,8 @@ def _estimator(report: EstimatorReport) -> dict[str, Any]:
         "misrouted": found.shares.misrouted,
         "under": found.shares.under,
         "over": found.shares.over,
-        "range": {name: span._asdict() for name, span in report.range.items()},
+        "not_judged": found.not_judged,
+        "range": {name: span and span._asdict() for name, span in report.range.items()},
         "promised_under": report.promised_under,
         "margin_deviations": report.margin_deviations,
         "settled_by": found.settled_by,

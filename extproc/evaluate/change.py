@@ -1,6 +1,7 @@
 """How an estimator came through a change in the middle of its stream: a new tokenizer, a new kind of text.
 
-Knows records and a promise, no router. Definitions, all counted from the change on:
+Knows records and a promise, no router. Where a category was held back its own answers alone count as answers.
+Definitions, all counted from the change on:
 
 - the **band**: of the last W = 1 ÷ promise requests (at least 100) at most k under-routed, k being the 99th percentile
   of a Poisson count with mean W × promise: 1 in 1,000 promised, so at most 4 of the last 1,000;
@@ -29,9 +30,10 @@ class Change(msgspec.Struct, frozen=True):
     """One run after the change."""
 
     observed_until_within_promise: int | None
-    under_during: float
+    under_during: float | None
+    """None of no requests, as below."""
     requests_during: int
-    under_after: float
+    under_after: float | None
     requests_after: int
 
 
@@ -43,9 +45,9 @@ class ChangeReport(msgspec.Struct, frozen=True):
     worst_seed: int | None
     never_back: int
     """Seeds whose run ended too early to call it back."""
-    under_during: float
+    under_during: float | None
     requests_during: int
-    under_after: float
+    under_after: float | None
     requests_after: int
 
 
@@ -67,9 +69,9 @@ def pooled(runs: Sequence[Change]) -> ChangeReport:
         observed_until_within_promise=sum(known) / len(known) if whole else None,
         worst_seed=max(known) if whole else None,
         never_back=len(backs) - len(known),
-        under_during=sum(run.under_during * run.requests_during for run in runs) / max(1, during),
+        under_during=_pooled([(run.under_during, run.requests_during) for run in runs]),
         requests_during=during,
-        under_after=sum(run.under_after * run.requests_after for run in runs) / max(1, after),
+        under_after=_pooled([(run.under_after, run.requests_after) for run in runs]),
         requests_after=after,
     )
 
@@ -101,5 +103,11 @@ def _back(judged: Sequence[Record], promise: float) -> int | None:
     return back if len(judged) - 1 - broken_at >= window else None
 
 
-def _under(records: Sequence[Record]) -> float:
-    return share_of(records, lambda record: record.misroute is Misroute.UNDER)
+def _under(records: Sequence[Record]) -> float | None:
+    return share_of(records, lambda record: record.misroute is Misroute.UNDER) if records else None
+
+
+def _pooled(parts: Sequence[tuple[float | None, int]]) -> float | None:
+    """The share of all, from shares of so many each."""
+    known = [(share, count) for share, count in parts if share is not None]
+    return sum(share * count for share, count in known) / sum(count for _, count in known) if known else None

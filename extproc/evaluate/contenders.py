@@ -13,9 +13,10 @@ from extproc.routing.budget import BudgetRules
 from extproc.routing.estimators import EmaEstimator, EmaRules, Estimator, FixedRatioEstimator
 from extproc.routing.exact import Counter
 from extproc.routing.memory import ConversationMemory
+from extproc.routing.observing import ObserveRules
 from extproc.routing.policy import TokenBudgetPolicy
 from extproc.routing.request import Request
-from extproc.routing.router import ObserveRules, Router
+from extproc.routing.router import Router
 from extproc.routing.served import Promise
 from extproc.routing.values import Category
 from extproc.settings import Settings
@@ -39,6 +40,8 @@ class RouterRules:
     """What counts exactly for `anytime`, if anything does."""
     observe_share: float | None = None
     """Of the answers; None for the service's default."""
+    streams_carry_usage: bool = False
+    """Whether streams carry usage unasked."""
 
 
 def build_router(contender: Contender, rules: RouterRules) -> Router:
@@ -51,7 +54,7 @@ def build_router(contender: Contender, rules: RouterRules) -> Router:
         observe_rules=ObserveRules(
             share=service.observe_share if rules.observe_share is None else rules.observe_share,
             max_in_flight=service.max_observed,
-            streams_carry_usage=service.streams_carry_usage,
+            streams_carry_usage=rules.streams_carry_usage,
         ),
     )
 

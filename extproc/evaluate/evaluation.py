@@ -34,8 +34,8 @@ class EstimatorReport(msgspec.Struct, frozen=True):
 
     figures: Figures
     """Mean over seeds."""
-    range: dict[str, Range]
-    """Of the shares misrouted, under and over."""
+    range: dict[str, Range | None]
+    """Of the shares misrouted, under and over; None where nothing was judged."""
     promised_under: float | None
     """None where the estimator promises nothing."""
     margin_deviations: float | None
@@ -46,6 +46,11 @@ class Evaluation(msgspec.Struct, frozen=True):
     """Everything that was found."""
 
     rows: int
+    """Of those that were of use."""
+    left_out: dict[str, int]
+    """What is wrong with a row of the file → how many were left out for it."""
+    flawed_rows: dict[str, int]
+    """What keeps a row's budget from being told → how many there are; they are drawn like others and not judged."""
     log_density: float | None
     """See `extproc.evaluate.figures.log_density`."""
     estimators: dict[str, EstimatorReport]
@@ -79,6 +84,8 @@ def evaluate(options: EvaluateOptions, done: Callable[[], None]) -> Evaluation:
     outcomes = next(iter(streams.values()), [])
     return Evaluation(
         rows=len(material.rows),
+        left_out=material.left_out,
+        flawed_rows=material.requests.flaws(),
         log_density=sum(outcome.log_density for outcome in outcomes) / len(outcomes) if outcomes else None,
         estimators={name: _report(name, found, options) for name, found in streams.items()},
         changes=_changes(streams),
@@ -118,7 +125,8 @@ def _searched(contender: Contender, found: Streams, options: EvaluateOptions, ma
 
 
 def _under(outcomes: Sequence[StreamOutcome]) -> float:
-    return sum(outcome.figures.shares.under for outcome in outcomes) / len(outcomes)
+    """0 where nothing could be judged: then no margin is needed."""
+    return sum(outcome.figures.shares.under or 0.0 for outcome in outcomes) / len(outcomes)
 
 
 def _report(name: Contender, outcomes: Sequence[StreamOutcome], options: EvaluateOptions) -> EstimatorReport:
@@ -130,9 +138,10 @@ def _report(name: Contender, outcomes: Sequence[StreamOutcome], options: Evaluat
     )
 
 
-def _range(share: str, outcomes: Sequence[StreamOutcome]) -> Range:
+def _range(share: str, outcomes: Sequence[StreamOutcome]) -> Range | None:
     values = [getattr(outcome.figures.shares, share) for outcome in outcomes]
-    return Range(min(values), max(values))
+    known = [value for value in values if value is not None]
+    return Range(min(known), max(known)) if known else None
 
 
 def _changes(streams: Streams) -> dict[str, dict[str, ChangeReport]]:

@@ -4,29 +4,35 @@ The mean of several runs has the shape of one run's figures, so every number in 
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from extproc.evaluate.record import Record
-from extproc.routing.values import Misroute, Stage
+from extproc.routing.values import Flaw, Misroute, Stage
 
+Item = TypeVar("Item")
 MOMENTS = 20
 """Into so many parts a stream is cut to show it over time."""
 QUANTILES = 200
 """Steps in which the distribution of errors is kept for a plot."""
 
 
+UNDECLARED = "output_undeclared"
+"""Why a request is not judged: nobody limits its output."""
+
+
 class Shares(msgspec.Struct, frozen=True):
-    """How often decisions were wrong; shares of all judged requests."""
+    """How often decisions were wrong; shares of all judged requests, None where none was judged."""
 
     count: float
     """Judged requests."""
-    misrouted: float
-    under: float
+    misrouted: float | None = None
+    under: float | None = None
     """Sent short and do not fit."""
-    over: float
+    over: float | None = None
     """Sent long and would fit."""
 
 
@@ -54,19 +60,19 @@ class Moment(msgspec.Struct, frozen=True):
 
     until: float
     """Share of the stream routed at its end."""
-    under: float
-    under_so_far: float
+    under: float | None
+    under_so_far: float | None
     """Of all requests up to its end: what is held against the promise."""
-    over: float
+    over: float | None
 
 
 class CategoryFigures(msgspec.Struct, frozen=True):
     """Of one category as the file names it."""
 
     count: float
-    misrouted: float
-    under: float
-    over: float
+    misrouted: float | None
+    under: float | None
+    over: float | None
     p50: float | None
     """Median relative error of what was estimated."""
 
@@ -75,6 +81,8 @@ class Figures(msgspec.Struct, frozen=True):
     """What a run came to."""
 
     shares: Shares
+    not_judged: dict[str, float]
+    """Share of all requests by what keeps them from being judged: a flaw, or that nobody limits their output."""
     settled_by: dict[str, float]
     """Share of all requests by the stage that settled them."""
     error: Errors
@@ -103,6 +111,7 @@ def figures(records: Sequence[Record]) -> Figures:
     errors = _errors_of(records)
     return Figures(
         shares=shares(records),
+        not_judged=_not_judged(records),
         settled_by={stage.value: _settled_by(records, stage) for stage in Stage},
         error=error_figures(errors),
         error_by_stage={stage: error_figures(known) for stage, found in by_stage if (known := _errors_of(found))},
@@ -120,14 +129,16 @@ def figures(records: Sequence[Record]) -> Figures:
 
 
 def shares(records: Iterable[Record]) -> Shares:
-    """Misroutes among what could be judged; 0 where nothing could."""
+    """Misroutes among what could be judged."""
     judged = [record for record in records if record.judged]
+    if not judged:
+        return Shares(0)
     under = share_of(judged, lambda record: record.misroute is Misroute.UNDER)
     over = share_of(judged, lambda record: record.misroute is Misroute.OVER)
     return Shares(count=len(judged), misrouted=under + over, under=under, over=over)
 
 
-def share_of(records: Sequence[Record], holds: Callable[[Record], bool]) -> float:
+def share_of(records: Sequence[Item], holds: Callable[[Item], bool]) -> float:
     """Share of records for which something holds; 0 of none."""
     return sum(map(holds, records)) / len(records) if records else 0.0
 
@@ -158,6 +169,18 @@ def log_density(records: Sequence[Record], threshold_tokens: int) -> float:
     """
     near = share_of(records, lambda record: abs(record.total_tokens / threshold_tokens - 1.0) <= _NEAR)
     return near / math.log((1 + _NEAR) / (1 - _NEAR))
+
+
+def _why_not(record: Record) -> str | None:
+    """What keeps a request from being judged."""
+    if record.judged:
+        return None
+    return UNDECLARED if record.flaw is None else record.flaw.value
+
+
+def _not_judged(records: Sequence[Record]) -> dict[str, float]:
+    found = Counter(map(_why_not, records))
+    return {why: found[why] / len(records) for why in _WHY}
 
 
 def _settled_by(records: Sequence[Record], stage: Stage) -> float:
@@ -214,4 +237,5 @@ def _mean(values: Sequence[Any]) -> Any:
     return sum(known) / len(known)
 
 
+_WHY = (*(flaw.value for flaw in Flaw), UNDECLARED)
 _NEAR = 0.1

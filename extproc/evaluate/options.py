@@ -65,7 +65,9 @@ class EvaluateOptions:
     """Of the rows, how many no answer is ever read about."""
     answers: AnswerRules = field(default_factory=AnswerRules)
     observe_share: float | None = None
-    """None leaves the service's default."""
+    """None leaves the service's default for requests, and reads every answer of a log of sessions."""
+    streams_carry_usage: bool = False
+    """As the service's setting of this name: bodies that stream without asking for usage are read too."""
     memory: bool | None = None
     """None: for sessions, not for requests, whose rows repeat."""
     ema: EmaRules = field(default_factory=EmaRules)
@@ -108,8 +110,8 @@ def parse_contenders(text: str) -> tuple[Contender, ...]:
     Raises:
         ConfigurationError: a name is unknown.
     """
-    try:
-        return tuple(dict.fromkeys(Contender(name.strip()) for name in text.split(",")))
-    except ValueError as error:
-        known = ", ".join(Contender)
-        raise ConfigurationError(f"--estimators {text}: {error}; there are {known}") from error
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in set(Contender):
+            raise ConfigurationError(f"--estimators {text}: there is no {name!r}; there are {', '.join(Contender)}")
+    return tuple(dict.fromkeys(map(Contender, names)))

@@ -1,12 +1,13 @@
 """An evaluation as a picture: misroutes, errors, and the promise over time. Needs matplotlib; computes nothing."""
 
+import math
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from extproc.errors import ConfigurationError
-from extproc.evaluate.evaluation import Evaluation
+from extproc.evaluate.evaluation import Evaluation, Range
 from extproc.evaluate.figures import QUANTILES
 from extproc.evaluate.options import EvaluateOptions
 
@@ -22,7 +23,7 @@ def check(path: Path, options: EvaluateOptions) -> None:
     """
     if options.requests is None:
         raise ConfigurationError("--plot needs --requests: sessions are not drawn")
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise ConfigurationError(f"--plot {path}: the name must end in {', '.join(SUFFIXES)}")
     if not path.resolve().parent.is_dir():
         raise ConfigurationError(f"--plot {path}: there is no such folder")
@@ -56,8 +57,8 @@ def _misroutes(axes: Axes, evaluation: Evaluation) -> None:
     """Under and over side by side for each estimator, with the range over seeds."""
     names, width = list(evaluation.estimators), 0.4
     for offset, (kind, color) in enumerate(_KINDS.items()):
-        values = [100 * getattr(report.figures.shares, kind) for report in evaluation.estimators.values()]
-        spans = [report.range[kind] for report in evaluation.estimators.values()]
+        values = [_percent(getattr(report.figures.shares, kind)) for report in evaluation.estimators.values()]
+        spans = [report.range[kind] or _NO_RANGE for report in evaluation.estimators.values()]
         below = [max(0.0, value - 100 * span.min) for value, span in zip(values, spans, strict=True)]
         above = [max(0.0, 100 * span.max - value) for value, span in zip(values, spans, strict=True)]
         places = [at + (offset - 0.5) * width for at in range(len(names))]
@@ -80,9 +81,19 @@ def _over_time(axes: Axes, evaluation: Evaluation, options: EvaluateOptions) -> 
     """Under-routed share of all requests so far; the scale is logarithmic above the promise, so that 0 can be shown."""
     for name, report in evaluation.estimators.items():
         moments = report.figures.over_time
-        axes.plot([moment.until for moment in moments], [100 * moment.under_so_far for moment in moments], label=name)
+        axes.plot(
+            [moment.until for moment in moments], [_percent(moment.under_so_far) for moment in moments], label=name
+        )
     axes.axhline(100 * options.promise, color="black", linestyle="--", label="promise")
     axes.set_yscale("symlog", linthresh=100 * options.promise)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylim(bottom=0)
     axes.set(title="Under-routed so far", xlabel="share of the stream", ylabel="% of requests")
+
+
+def _percent(share: float | None) -> float:
+    """Nothing is drawn of what is no number."""
+    return math.nan if share is None else 100 * share
+
+
+_NO_RANGE = Range(math.nan, math.nan)

@@ -39,6 +39,8 @@ class ReplayRules:
     answers: AnswerRules = field(default_factory=AnswerRules)
     change_at: int | None = None
     """From this request on answers are counted."""
+    counted_category: str | None = None
+    """Of which category answers are counted then; None for all."""
     swaps_tokenizer: bool = False
     """What changes then: the other tokenizer's counts are the truth."""
     told: bool = False
@@ -49,6 +51,10 @@ class ReplayRules:
     def changed(self, index: int) -> bool:
         """Whether the request at this place in the stream comes after the change."""
         return self.change_at is not None and index >= self.change_at
+
+    def counts(self, row: Row, index: int) -> bool:
+        """Whether the answer to a request is one of those that are counted."""
+        return self.changed(index) and self.counted_category in {None, row.category}
 
     def tokens(self, row: Row, index: int) -> int:
         """True prompt tokens of a row at this place in the stream."""
@@ -100,6 +106,7 @@ class Replay:
             stage=decision.stage,
             cost_ns=cost_ns,
             judged=output_tokens is not None,
+            flaw=decision.facts.flaw,
             misroute=self._judge(decision, true_tokens, output_tokens),
             error=None if decision.stage in _UNESTIMATED else error_of(decision, true_tokens),
             observed=self._reads(arrival, decision),
@@ -110,14 +117,14 @@ class Replay:
         )
         self._seen.add(arrival.row)
         usage = answer(true_tokens, output_tokens, self._rules.answers, self._random)
-        self._in_flight.append((decision, usage if record.observed else None, self._rules.changed(index)))
+        self._in_flight.append((decision, usage if record.observed else None, self._rules.counts(row, index)))
         return record
 
     def _request(self, arrival: Arrival) -> Request:
-        """Made anew each time: a request keeps what was found out about its text."""
+        """Made anew each time: a request keeps what was found out about its text. One with a flaw stays as it is."""
         read = self._requests.get(arrival.row, escaped=arrival.escaped)
         facts = read.facts
-        if arrival.output_tokens is not None:
+        if arrival.output_tokens is not None and facts.flaw is None:
             facts = msgspec.structs.replace(facts, output_tokens=arrival.output_tokens)
         request = Request(facts, read.prompt)
         return ToldRequest(request, self._rows[arrival.row].category) if self._rules.told else request
@@ -131,9 +138,9 @@ class Replay:
         return judge(decision.pool, true_tokens + output_tokens, self._rules.threshold_tokens)
 
     def _complete(self) -> None:
-        decision, usage, since_change = self._in_flight.popleft()
+        decision, usage, counts = self._in_flight.popleft()
         self._router.complete(decision, usage)
-        self._answers_since_change += since_change and usage is not None
+        self._answers_since_change += counts and usage is not None
 
 
 def error_of(decision: Decision, true_tokens: int) -> float | None:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from extproc.evaluate.caveats import caveats
 from extproc.evaluate.change import RELEARNED_ANSWERS, ChangeReport, band
 from extproc.evaluate.evaluation import EstimatorReport, Evaluation, Range
 from extproc.evaluate.figures import Errors
@@ -61,6 +62,13 @@ def show(output: Console, evaluation: Evaluation, options: EvaluateOptions) -> N
         )
     if evaluation.sessions:
         output.print(_sessions(evaluation))
+    warn(output, evaluation, options)
+
+
+def warn(output: Console, evaluation: Evaluation, options: EvaluateOptions) -> None:
+    """What to know of the requests behind the figures."""
+    for caveat in caveats(evaluation, options):
+        output.print(f"Note: {caveat}", soft_wrap=True, markup=False)
 
 
 def _headline(evaluation: Evaluation, options: EvaluateOptions) -> str:
@@ -75,16 +83,18 @@ def _headline(evaluation: Evaluation, options: EvaluateOptions) -> str:
 def _misroutes(evaluation: Evaluation, *, holds_out: bool) -> Table:
     unseen = "held out" if holds_out else "first sight"
     table = _table(
-        "Misroutes", "estimator", "misrouted", "under", "promised", "over", unseen, "under", "over", "observed"
-    )
+        "Misroutes", "estimator", "judged", "misrouted", "under", "promised", "over", unseen, "under", "over",
+        "observed",
+    )  # fmt: skip
     for name, report in evaluation.estimators.items():
         found, spread = report.figures, report.range
         apart = found.held_out if holds_out else found.first_sight
         table.add_row(
             _name(name, report),
+            f"{found.shares.count:.0f}",
             _spread(found.shares.misrouted, spread["misrouted"]),
             _spread(found.shares.under, spread["under"]),
-            "-" if report.promised_under is None else _percent(report.promised_under),
+            _percent(report.promised_under),
             _spread(found.shares.over, spread["over"]),
             *map(_percent, (apart.misrouted, apart.under, apart.over)),
             f"{found.observed_share:.1%}",
@@ -104,7 +114,7 @@ def _work(evaluation: Evaluation) -> Table:
         table.add_row(
             _name(name, report),
             *_error_cells(found.error),
-            "-" if found.error.bias is None else f"{found.error.bias:+.1%}",
+            _NONE if found.error.bias is None else f"{found.error.bias:+.1%}",
             *(f"{found.settled_by[stage]:.1%}" for stage in stages),
             f"{found.cost.p50:.0f} µs",
             f"{found.cost.p99:.0f} µs",
@@ -137,8 +147,8 @@ def _answers(count: float | None, report: ChangeReport) -> str:
 
 def _sessions(evaluation: Evaluation) -> Table:
     table = _table(
-        "Conversations", "estimator", "calls", "failed", "extending", "error p50", "p95", "p99", "unmatched", "others",
-        "error p50", "p95", "p99",
+        "Conversations", "estimator", "calls", "failed", "observed", "extending", "error p50", "p95", "p99",
+        "unmatched", "others", "error p50", "p95", "p99",
     )  # fmt: skip
     for name, found in evaluation.sessions.items():
         table.add_row(name, *_session_cells(found))
@@ -148,13 +158,14 @@ def _sessions(evaluation: Evaluation) -> Table:
 def _session_cells(found: SessionFigures) -> list[str]:
     extending, others = found.extending, found.others
     return [
-        str(found.calls), str(found.failed), f"{extending.count:.0f}", *_error_cells(extending), str(found.unmatched),
+        str(found.calls), str(found.failed), f"{found.observed_share:.1%}",
+        f"{extending.count:.0f}", *_error_cells(extending), str(found.unmatched),
         f"{others.count:.0f}", *_error_cells(others),
     ]  # fmt: skip
 
 
 def _error_cells(error: Errors) -> list[str]:
-    return ["-" if value is None else f"{value:.2%}" for value in (error.p50, error.p95, error.p99)]
+    return [_percent(value) for value in (error.p50, error.p95, error.p99)]
 
 
 def _table(title: str, first: str, *numbers: str) -> Table:
@@ -168,13 +179,16 @@ def _name(name: str, report: EstimatorReport) -> str:
     return name if report.margin_deviations is None else f"{name} (γ = {report.margin_deviations:g})"
 
 
-def _spread(value: float, spread: Range) -> str:
-    return f"{_percent(value)} ({100 * spread.min:.2f}–{100 * spread.max:.2f})"
+def _spread(value: float | None, spread: Range | None) -> str:
+    return _NONE if spread is None else f"{_percent(value)} ({100 * spread.min:.2f}–{100 * spread.max:.2f})"
 
 
-def _percent(share: float) -> str:
-    return f"{share:.2%}"
+def _percent(share: float | None) -> str:
+    return _NONE if share is None else f"{share:.2%}"
 
+
+_NONE = "–"
+"""Where there is no number."""
 
 _TITLES = {
     "swap": "After the tokenizer was swapped",
@@ -182,8 +196,8 @@ _TITLES = {
     "held_back_itself": "That category's own requests",
 }
 _LEGEND = """\
-Shares are of all requests, cold start included: mean of the seeds (least–greatest). First sight: requests whose row had
-not come before in the run, most of them at its cold beginning. Held out: requests whose rows' answers are never read.
-Error: |mean estimate ÷ truth − 1| of the requests that were estimated. Routing: time per request, its
+Shares are of the requests judged, cold start included: mean of the seeds (least–greatest). First sight: requests whose
+row had not come before in the run, most of them at its cold beginning. Held out: requests whose rows' answers are never
+read. Error: |mean estimate ÷ truth − 1| of the requests that were estimated. Routing: time per request, its
 body read already.\
 """

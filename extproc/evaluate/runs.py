@@ -28,6 +28,8 @@ class Material:
 
     options: EvaluateOptions
     rows: list[Row]
+    left_out: dict[str, int]
+    """Rows of the file that are of no use → how many, by what is wrong with them."""
     requests: Requests
     lengths: Lengths | None
     calls: list[Call]
@@ -44,12 +46,13 @@ class Material:
         """
         tokenizer = options.tokenizer
         counted = {tokenizer, tokenizer.other} if options.swap_tokenizer_at is not None else {tokenizer}
-        rows = read_rows(options.requests, counted) if options.requests else []
+        rows, left_out = read_rows(options.requests, counted) if options.requests else ([], {})
         if rows and options.held_back is not None:
             _refuse_unknown(options.held_back, {row.category for row in rows})
         return cls(
             options,
             rows,
+            left_out,
             Requests(rows),
             lengths=read_lengths(options.trace) if options.trace else None,
             calls=read_calls(options.sessions) if options.sessions else [],
@@ -102,6 +105,7 @@ class StreamRun:
                 remembers=bool(options.memory),
                 counter=material.counter,
                 observe_share=options.observe_share,
+                streams_carry_usage=options.streams_carry_usage,
             ),
         )
         rules = ReplayRules(
@@ -110,6 +114,7 @@ class StreamRun:
             in_flight=options.in_flight,
             answers=options.answers,
             change_at=options.change_at,
+            counted_category=options.held_back,
             swaps_tokenizer=options.swap_tokenizer_at is not None,
             told=self.contender.told,
             held_out=self._held_out(len(material.rows), options.held_out_share),
@@ -139,7 +144,7 @@ class StreamRun:
 
 
 def _changes(records: list[Record], options: EvaluateOptions) -> dict[str, Change]:
-    """Of a category held back also what became of its own requests; answers are counted over all."""
+    """Of a category held back also what became of its own requests; its own answers are counted for either."""
     since = records[options.change_at :] if options.change_at is not None else []
     if options.swap_tokenizer_at is not None:
         return {"swap": change(since, options.promise)}

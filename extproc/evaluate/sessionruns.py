@@ -1,15 +1,17 @@
 """Replays a log of conversations through the core and compares every estimate with the truth; judges no pool.
 
-Calls come in the order in which they began. Each is answered, and its answer read, before the next: a log's own times
-overlap even where one call holds the answer to another.
+Calls come in the order in which they began. Each is answered before the next: a log's own times overlap even where one
+call holds the answer to another. Every answer is read unless a share is asked for; then the router says which are.
 """
 
 from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
 
 import msgspec
 
 from extproc.evaluate.contenders import RouterRules, build_router
-from extproc.evaluate.figures import Errors, error_figures
+from extproc.evaluate.figures import Errors, error_figures, share_of
 from extproc.evaluate.options import Contender
 from extproc.evaluate.replay import error_of
 from extproc.evaluate.runs import Material
@@ -19,6 +21,7 @@ from extproc.routing.router import Router
 from extproc.routing.values import Decision, Finish, Stage, Usage
 
 _PATH = "/v1/chat/completions"
+_SEED = "sessions"
 
 
 class SessionFigures(msgspec.Struct, frozen=True):
@@ -34,6 +37,14 @@ class SessionFigures(msgspec.Struct, frozen=True):
     """Of calls that open a conversation, or whose messages became fewer."""
     unmatched: int
     """Calls that extend an answered one and were not recognised as doing so."""
+    observed_share: float
+    """Of the answers, how many were read."""
+
+
+class _Routed(NamedTuple):
+    turn: Turn
+    decision: Decision
+    observed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +62,32 @@ class SessionRun:
             ema=options.ema,
             remembers=options.memory is not False,
             counter=material.counter,
-            observe_share=1.0,
+            observe_share=1.0 if options.observe_share is None else options.observe_share,
         )
-        router = build_router(self.contender, rules)
-        routed = [(turn, _exchange(router, turn)) for turn in turns(material.calls)]
+        router, draws = build_router(self.contender, rules), Random(_SEED)  # noqa: S311 - a simulation
+        reads_all = options.observe_share is None
+        routed = [_exchange(router, turn, draws.random(), reads_all=reads_all) for turn in turns(material.calls)]
         return _figures(routed, failed=len(material.calls) - len(routed))
 
 
-def _exchange(router: Router, turn: Turn) -> Decision:
-    """Observed whatever the router has learned, so that there is an estimate to compare even where bounds decide."""
-    decision = router.route(read_request(_PATH, turn.body), draw=0.0)
-    router.complete(decision, Usage(turn.call.input_tokens, turn.call.output_tokens, finish=Finish.STOP))
-    return decision
+def _exchange(router: Router, turn: Turn, draw: float, *, reads_all: bool) -> _Routed:
+    """Read whatever the router has learned, if all are, so that memory knows of each call."""
+    decision = router.route(read_request(_PATH, turn.body), draw=0.0 if reads_all else draw)
+    usage = Usage(turn.call.input_tokens, turn.call.output_tokens, finish=Finish.STOP)
+    observed = reads_all or decision.observe
+    router.complete(decision, usage if observed else None)
+    return _Routed(turn, decision, observed)
 
 
-def _figures(routed: list[tuple[Turn, Decision]], failed: int) -> SessionFigures:
+def _figures(routed: list[_Routed], failed: int) -> SessionFigures:
     errors: dict[bool, list[float]] = {True: [], False: []}
     unmatched = 0
-    for turn, decision in routed:
+    for turn, decision, _ in routed:
         extends = turn.place is Place.EXTENDS
         error = error_of(decision, turn.call.input_tokens)
         if error is not None:
             errors[extends].append(error)
         unmatched += extends and decision.stage is not Stage.MEMORY
-    return SessionFigures(len(routed), failed, error_figures(errors[True]), error_figures(errors[False]), unmatched)
+    extending, others = error_figures(errors[True]), error_figures(errors[False])
+    observed_share = share_of(routed, lambda call: call.observed)
+    return SessionFigures(len(routed), failed, extending, others, unmatched, observed_share)

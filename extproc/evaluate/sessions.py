@@ -7,8 +7,9 @@ generator, other for each session and message.
 
 A call **extends** the last answered call of its session that had as large tool definitions, if its messages are longer
 by more than that call's answer: to that call's messages come the answer and a message with the rest. Any other call
-starts the conversation anew. Calls that failed have no sizes and are left out. The log does not tell messages apart, so
-a few calls count as extending that share no text with the one before (agents ask small questions on the side).
+starts the conversation anew. Calls that failed have no sizes and are left out, as is every call without a size or a
+count. The log does not tell messages apart, so a few calls count as extending that share no text with the one before
+(agents ask small questions on the side).
 """
 
 from collections.abc import Iterable, Iterator
@@ -87,11 +88,40 @@ def turns(calls: Iterable[Call]) -> Iterator[Turn]:
         yield Turn(call, conversation.body(call.request_model), place)
 
 
+class _Line(msgspec.Struct):
+    """A line as loggers write it: what a call that failed has not is missing, null, or below 0."""
+
+    session_id: str | int
+    start_time_s: float
+    input_messages_chars: float | None = None
+    output_messages_chars: float | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    tool_definitions_chars: float | None = None
+    is_error: bool | None = None
+    request_model: str | None = None
+
+
 def _call(line: str, where: str) -> Call:
     try:
-        return _decoder.decode(line)
-    except msgspec.MsgspecError as error:
-        raise ConfigurationError(f"{where}: {error}; expected a call with its sizes and true tokens") from error
+        found = _decoder.decode(line)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ConfigurationError(f"{where}: {error}; expected a call, for example {_EXAMPLE}") from error
+    return Call(
+        str(found.session_id),
+        found.start_time_s,
+        _size(found.input_messages_chars),
+        _size(found.output_messages_chars),
+        _size(found.input_tokens),
+        _size(found.output_tokens),
+        _size(found.tool_definitions_chars),
+        bool(found.is_error),
+        found.request_model or "",
+    )
+
+
+def _size(value: float | None) -> int:
+    return max(0, int(value or 0))
 
 
 @dataclass(slots=True)
@@ -158,7 +188,11 @@ def _tool(name: str, description: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-_decoder = msgspec.json.Decoder(Call)
+_decoder = msgspec.json.Decoder(_Line)
+_EXAMPLE = (
+    '{"session_id": "a", "start_time_s": 12.5, "input_messages_chars": 8000, "output_messages_chars": 200,'
+    ' "input_tokens": 2000, "output_tokens": 50}'
+)
 _TOOLS, _NAME_CHARS = 20, 7
 _TEXT = (
     "the of to and in is file test line that for error it with this return on as def path be self from value not an if"

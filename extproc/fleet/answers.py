@@ -8,10 +8,12 @@ from extproc.fleet.values import Series, Slo
 from extproc.routing.values import Pool
 
 HOURS_PER_YEAR = 8760
+PLANNER = 2
+"""Of the planner that answers: raised when the same question gets other figures. The first wrote no number."""
 
 
 class Interval(NamedTuple):
-    """A mean over replications with its 95 % confidence interval (Student's t)."""
+    """A mean over replications with its 95 % confidence interval (Student's t); a single one has no bounds: NaN."""
 
     mean: float
     low: float
@@ -40,6 +42,8 @@ class Ask:
     seeds: int
     promise: float
     """Acceptable share of requests that our router sends short and do not fit."""
+    priced: bool = True
+    """Else not all GPUs have a price: GPUs are counted instead, and every sum of money is NaN."""
 
 
 class Baseline(StrEnum):
@@ -95,6 +99,8 @@ class PoolPlan:
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
+    long_prefill_token_threshold: int
+    """0 for none."""
     kv_blocks: int
 
 
@@ -155,6 +161,9 @@ class FleetPlan:
     usd_range: Interval | None = None
     """USD per hour, likewise."""
     confirmed: Confirmed | None = None
+    saving_b1: Interval | None = None
+    """Share of the cost of B1 that it saves, replication by replication; None where either was not sized."""
+    saving_b2: Interval | None = None
 
     @property
     def gpus(self) -> int:

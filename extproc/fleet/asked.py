@@ -3,24 +3,29 @@
 Knows how flags are spelt and what stands for those not given; computes nothing of any fleet.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from extproc.errors import ConfigurationError
+from extproc.fleet import checks
 from extproc.fleet.answers import Plan
 from extproc.fleet.arrivals import ArrivalKind
 from extproc.fleet.cost import Assumed, budgets
 from extproc.fleet.declared import parse_policy
 from extproc.fleet.hardware.catalog import Catalog, builtin
+from extproc.fleet.hardware.checkpoints import unnamed
 from extproc.fleet.hardware.entries import Gpu, Model
+from extproc.fleet.hardware.shapes import assumptions
 from extproc.fleet.hardware.versions import LATEST
 from extproc.fleet.options import PlanOptions
+from extproc.fleet.prices import chosen, priced
 from extproc.fleet.samples import FixedShare
 from extproc.fleet.values import Slo
-from extproc.fleet.workload import Lengths, Options, Workload, of_file, of_preset
+from extproc.fleet.workload import Lengths, Options, Workload, of_file, of_preset, of_trace
+from extproc.traces import read_log
 
 PRESET, MODEL, GPU = "azure-2023", "llama-3-70b", "a100-80gb"
 """For who asks for nothing else: the traffic, model and GPU of arXiv 2604.08075."""
@@ -43,6 +48,8 @@ class TrafficFlags:
     dispersion: float | None = None
     max_tokens: str | None = None
     """As `extproc.fleet.declared.FORMS` writes policies."""
+    logs: tuple[Path, ...] = ()
+    """Access logs of our own, taken as one; in place of the first three."""
 
     def workload(self) -> Workload:
         """What they describe.
@@ -55,6 +62,9 @@ class TrafficFlags:
             raise ConfigurationError(f"--{given[0]} and --{given[1]} both say what comes: give one of them")
         if self.output_share is not None and self.cdf is None:
             raise ConfigurationError("--output-share splits the totals of a distribution: give it with --cdf")
+        if self.logs:
+            more = f" and {len(self.logs) - 1} more" if len(self.logs) > 1 else ""
+            return of_trace(read_log(self.logs), self.logs[0].name + more, self._options(self.rate_per_s))
         if self.trace is not None:
             return of_file(self.trace, self._options(self.rate_per_s))
         options = self._options(RATE_PER_S if self.rate_per_s is None else self.rate_per_s)
@@ -92,43 +102,35 @@ class CatalogFlags:
         """The catalogue with them.
 
         Raises:
-            ConfigurationError: a file or a price cannot be read, or the GPU of a price is not known.
+            ConfigurationError: a file or a price cannot be read.
         """
         return priced(builtin().extended(gpus=self.gpus, models=self.models), self.prices)
 
+    def chosen(self, names: Sequence[str]) -> tuple[Gpu, ...]:
+        """GPUs by their names or files, each once.
 
-def priced(catalog: Catalog, prices: Sequence[str]) -> Catalog:
-    """The catalogue with an operator's prices in place of its own.
+        Raises:
+            ConfigurationError: as for `catalog`; or one is not known, or a price is for none that is.
+        """
+        return chosen(self.catalog(), names, self.prices)
 
-    Raises:
-        ConfigurationError: one is not `GPU=USD`, or names no GPU of the catalogue.
-    """
-    own = {gpu.name: gpu for gpu in (_priced(catalog, price) for price in prices)}
-    return replace(catalog, gpus={**catalog.gpus, **own}) if own else catalog
+    def served(self, name: str, *, quantization: str | None = None, kv_cache_dtype: str | None = None) -> Model:
+        """The model as it is served: with weights and KV as vLLM's flags have them, else as its entry does.
 
-
-def _priced(catalog: Catalog, text: str) -> Gpu:
-    name, _, usd = text.partition("=")
-    try:
-        usd_per_hour = float(usd)
-    except ValueError:
-        usd_per_hour = -1.0
-    if not 0.0 <= usd_per_hour < float("inf"):
-        raise ConfigurationError(f"--price {text!r} is none: expected GPU=USD per hour, such as a100-80gb=1.80")
-    return catalog.gpu(name).model_copy(update={"usd_per_hour": usd_per_hour, "price_source": "given with --price"})
-
-
-def gpus_of(catalog: Catalog, names: Sequence[str], prices: Sequence[str] = ()) -> tuple[Gpu, ...]:
-    """GPUs by their names, each once; a file's GPU takes a price that was given for its name.
-
-    Raises:
-        ConfigurationError: one is not known.
-    """
-    given = {name: float(usd) for name, _, usd in (price.partition("=") for price in prices)}
-    found: Mapping[str, Gpu] = {gpu.name: gpu for gpu in map(catalog.gpu, names or (GPU,))}
-    return tuple(
-        gpu.model_copy(update={"usd_per_hour": given[name]}) if name in given else gpu for name, gpu in found.items()
-    )
+        Raises:
+            ConfigurationError: it is not known, or is quantised already, and otherwise.
+        """
+        model = self.catalog().model(name)
+        if kv_cache_dtype not in (None, "auto"):
+            model = model.model_copy(update={"kv_dtype": kv_cache_dtype})
+        if quantization is None or model.formats == {quantization}:
+            return model
+        if model.formats != {"bf16"}:
+            raise ConfigurationError(
+                f"--quantization {quantization} is for 16-bit weights, and {name} has them in"
+                f" {' and '.join(sorted(model.formats))}: vLLM refuses this. Leave the flag out."
+            )
+        return model.model_copy(update={"dtype": quantization, "quantized_at_start": True})
 
 
 def slo_of(
@@ -184,14 +186,14 @@ def context_of(max_model_len: int | None) -> int:
     """
     if max_model_len is None:
         return MAX_MODEL_LEN
-    if max_model_len < 1:
-        raise ConfigurationError(f"--max-model-len {max_model_len} must be at least 1")
+    checks.positive([("--max-model-len", max_model_len)])
     return max_model_len
 
 
 def context_notes(model: Model, max_model_len: int, lengths: Lengths) -> tuple[str, ...]:
-    """What to know of a context: whether vLLM takes it, and what of the traffic does not fit it."""
-    found = []
+    """What to know of a model and a context: what is assumed, what vLLM lacks or refuses, what does not fit."""
+    found = [f"{model.name}: {assumption}." for assumption in assumptions(model)]
+    found += [note] if (note := unnamed(model)) else []
     if max_model_len > model.max_context:
         found.append(
             f"{model.name} was made for {model.max_context:,} tokens: vLLM takes --max-model-len {max_model_len:,} only"
@@ -223,6 +225,8 @@ class PlanFlags:
     max_model_len: int | None = None
     tensor_parallel: tuple[int, ...] = ()
     max_num_seqs: int | None = None
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
     vllm: str = LATEST
     goodput: tuple[str, ...] = ()
     ttft_ms: float | None = None
@@ -241,30 +245,25 @@ class PlanFlags:
         Raises:
             ConfigurationError: a flag or a file cannot be used.
         """
-        catalog = self.known.catalog()
-        model = catalog.model(self.model)
+        counts = {"--max-num-seqs": [self.max_num_seqs], "--threshold": self.thresholds,
+                  "--tensor-parallel-size": self.tensor_parallel}  # fmt: skip
+        checks.positive((flag, value) for flag, values in counts.items() for value in values)
         options = PlanOptions(
             workload=self.traffic.workload(),
-            model=model,
-            gpus=gpus_of(catalog, self.gpus, self.known.prices),
+            model=self.known.served(self.model, quantization=self.quantization, kv_cache_dtype=self.kv_cache_dtype),
+            gpus=self.known.chosen(self.gpus or (GPU,)),
             max_model_len=context_of(self.max_model_len),
             slo=slo_of(self.goodput, ttft_ms=self.ttft_ms, tpot_ms=self.tpot_ms, percentile=self.percentile),
             vllm=self.vllm,
             thresholds=self.thresholds,
-            utilisation_cap=_share("--utilization-cap", self.utilisation_cap),
-            promise=_share("--promise", self.promise),
+            utilisation_cap=checks.share("--utilization-cap", self.utilisation_cap),
+            promise=checks.promise(self.promise),
             seeds=self.seeds,
             requests=self.requests,
             max_num_seqs=self.max_num_seqs,
             jobs=self.jobs,
         )
         return replace(options, tensor_parallel=self.tensor_parallel) if self.tensor_parallel else options
-
-
-def _share(flag: str, value: float) -> float:
-    if not 0.0 < value <= 1.0:
-        raise ConfigurationError(f"{flag} {value:g} is a share: above 0 and at most 1")
-    return value
 
 
 def with_context_notes(plan: Plan, options: PlanOptions) -> Plan:

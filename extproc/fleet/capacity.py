@@ -25,7 +25,7 @@ the instance then ends fewer requests, and lets fewer in.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from statistics import NormalDist
 
@@ -100,6 +100,49 @@ class Capacity:
     is a mean over waves, and may be 10 % off."""
 
 
+class Capacities:
+    """What instances sustain under one length distribution and objective; of equal ones it is computed once."""
+
+    def __init__(self, lengths: Lengths, slo: Slo) -> None:
+        """Nothing is computed yet."""
+        self._lengths, self._slo = lengths, slo
+        self._saturated: dict[tuple[object, ...], tuple[Demand, Steady]] = {}
+        self._found: dict[tuple[object, ...], Capacity] = {}
+
+    def of(self, spec: InstanceSpec) -> Capacity:
+        """See `capacity`."""
+        key = _key(spec)
+        if key not in self._found:
+            asked, full = self._full(spec, key)
+            within, breaks = _within(spec, asked, self._slo, full)
+            self._found[key] = Capacity(full, within, breaks, asked.rejected, _in_waves(asked, full))
+        return self._found[key]
+
+    def sustains(self, spec: InstanceSpec, rate_per_s: float) -> bool:
+        """Whether it may sustain such a rate within the SLO, sooner found than how much: by halves until one tells."""
+        key = _key(spec)
+        if key in self._found:
+            within = self._found[key].within_slo
+            return within is not None and within.rate_per_s >= rate_per_s
+        return _may_sustain(spec, *self._full(spec, key), self._slo, rate_per_s)
+
+    def saturated(self, spec: InstanceSpec) -> Steady:
+        """The first part of it: never less than what the instance sustains within the SLO, and sooner found."""
+        return self._full(spec, _key(spec))[1]
+
+    def _full(self, spec: InstanceSpec, key: tuple[object, ...]) -> tuple[Demand, Steady]:
+        if key not in self._saturated:
+            asked = _asked(spec, self._lengths)
+            self._saturated[key] = (asked, _saturated(spec, asked, self._slo))
+        return self._saturated[key]
+
+
+def _key(spec: InstanceSpec) -> tuple[object, ...]:
+    """Equal for equal instances: arrays by their content."""
+    values = (getattr(part, each.name) for part in (spec.steps, spec) for each in fields(part) if each.name != "steps")
+    return tuple(value.tobytes() if isinstance(value, np.ndarray) else value for value in values)
+
+
 def capacity(spec: InstanceSpec, lengths: Lengths, slo: Slo) -> Capacity:
     """Find the rates that an instance sustains, saturated and within the SLO.
 
@@ -111,10 +154,7 @@ def capacity(spec: InstanceSpec, lengths: Lengths, slo: Slo) -> Capacity:
     Raises:
         ConfigurationError: the KV cache does not hold one request of max_model_len, or no request can be served.
     """
-    asked = _asked(spec, lengths)
-    full = _saturated(spec, asked, slo)
-    within, breaks = _within(spec, asked, slo, full)
-    return Capacity(full, within, breaks, asked.rejected, _in_waves(asked, full))
+    return Capacities(lengths, slo).of(spec)
 
 
 def saturated(spec: InstanceSpec, lengths: Lengths, slo: Slo) -> Steady:
@@ -123,7 +163,7 @@ def saturated(spec: InstanceSpec, lengths: Lengths, slo: Slo) -> Steady:
     Raises:
         ConfigurationError: as for `capacity`.
     """
-    return _saturated(spec, _asked(spec, lengths), slo)
+    return Capacities(lengths, slo).saturated(spec)
 
 
 def _asked(spec: InstanceSpec, lengths: Lengths) -> Demand:
@@ -158,6 +198,21 @@ def _in_waves(asked: Demand, full: Steady) -> bool:
         return False
     mean, square = float(asked.outputs_weight @ asked.outputs), float(asked.outputs_weight @ asked.outputs**2)
     return bool(square - mean**2 < (_ALIKE * mean) ** 2)
+
+
+def _may_sustain(spec: InstanceSpec, asked: Demand, full: Steady, slo: Slo, rate_per_s: float) -> bool:
+    """False only where a load of less than the rate breaks a bound already."""
+    low, high = 0.0, full.rate_per_s * full.step_s * (1.0 - asked.rejected)
+    ceiling = (full.rate_per_s * (1.0 - asked.rejected), full.limit)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        state = paced(spec, asked, middle)
+        enough = bool(state.ends / state.beat.step_s >= rate_per_s * (1.0 - asked.rejected))
+        holds = _broken(spec, asked, slo, state, ceiling) is None
+        if holds == enough:
+            return holds
+        low, high = (middle, high) if holds else (low, middle)
+    return True
 
 
 def _within(spec: InstanceSpec, asked: Demand, slo: Slo, full: Steady) -> tuple[Steady | None, Limit]:

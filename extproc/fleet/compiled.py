@@ -1,7 +1,7 @@
 """Compiles functions to machine code when they are first called; the one place that knows the compiler.
 
 The result is kept on disk beside the module, or in the user's cache where that cannot be written to, so that only the
-first run on a machine waits for it (about 20 s in all).
+first run on a machine waits for it (half a minute, docs/results/speed.md).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numba
 
 _Arguments = ParamSpec("_Arguments")
 _Value = TypeVar("_Value")
-SOURCES = ("backlog.py", "engine.py", "events.py", "prefixcache.py", "state.py", "values.py")
+SOURCES = ("backlog.py", "engine.py", "events.py", "prefixcache.py", "readings.py", "state.py", "values.py")
 """Modules whose functions are compiled, and those whose constants they take in."""
 
 
@@ -38,3 +38,9 @@ def compiled(function: Callable[_Arguments, _Value]) -> Callable[_Arguments, _Va
     kept = dispatcher._cache._cache_file  # noqa: SLF001 - there is no public way to say so
     kept._source_stamp = (kept._source_stamp, _DIGEST)  # noqa: SLF001 - likewise
     return cast("Callable[_Arguments, _Value]", dispatcher)
+
+
+def is_kept(function: Callable[..., object]) -> bool:
+    """Whether a compiled function was called before on this machine, as it is now, and its code is on disk."""
+    kept: Any = getattr(getattr(function, "_cache", None), "_cache_file", None)
+    return kept is not None and bool(kept._load_index())  # noqa: SLF001 - as above

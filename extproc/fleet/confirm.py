@@ -25,16 +25,21 @@ class Replication(NamedTuple):
     stages: dict[str, float]
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Mean and 95 % confidence interval of independent values; no wider than the mean for a single one.
+def interval(values: Sequence[float], *, least: float = -math.inf, most: float = math.inf) -> Interval:
+    """Mean and 95 % confidence interval of independent values; of a single one nobody knows bounds: NaN.
 
-    NaN where one of them is.
+    All is NaN where one of them is.
+
+    Args:
+        values: one for each replication.
+        least: that can be, where an interval of few values would promise what is impossible.
+        most: likewise.
     """
     mean = statistics.fmean(values)
     if len(values) == 1 or math.isnan(mean):
-        return Interval(mean, mean, mean)
+        return Interval(mean, math.nan, math.nan)
     half = _quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, max(least, mean - half), min(most, mean + half))
 
 
 def _quantile(freedom: int) -> float:
@@ -65,27 +70,27 @@ def confirmed(replications: Sequence[Replication]) -> Confirmed:
     return Confirmed(
         fleet=_measured([together(run.pools) for run in runs]),
         pools=tuple(_measured(tallies) for tallies in by_pool),
-        under=interval([run.under / max(1, run.counted) for run in runs]),
-        over=interval([run.over / max(1, run.counted) for run in runs]),
+        under=interval([run.under / max(1, run.counted) for run in runs], least=0.0, most=1.0),
+        over=interval([run.over / max(1, run.counted) for run in runs], least=0.0, most=1.0),
         stages={name: statistics.fmean(shares.get(name, 0.0) for shares in stages) for name in sorted(stages[0])},
     )
 
 
 def _measured(tallies: Sequence[PoolTally]) -> Measured:
-    def over(value: Callable[[PoolTally], float]) -> Interval:
-        return interval([value(tally) for tally in tallies])
+    def over(value: Callable[[PoolTally], float], *, most: float = math.inf) -> Interval:
+        return interval([value(tally) for tally in tallies], least=0.0, most=most)
 
     return Measured(
         ttft_p50_s=over(lambda tally: tally.ttft.quantile_s(0.5)),
         ttft_p99_s=over(lambda tally: tally.ttft.quantile_s(0.99)),
         tpot_p50_s=over(lambda tally: tally.tpot.quantile_s(0.5)),
         tpot_p99_s=over(lambda tally: tally.tpot.quantile_s(0.99)),
-        slo_share=over(lambda tally: tally.slo_share),
+        slo_share=over(lambda tally: tally.slo_share, most=1.0),
         preemptions_per_mille=over(lambda tally: 1000 * tally.preemptions / max(1, tally.arrivals)),
-        rejected=over(lambda tally: tally.share(*_REJECTED)),
-        truncated=over(lambda tally: tally.share(Outcome.TRUNCATED)),
+        rejected=over(lambda tally: tally.share(*_REJECTED), most=1.0),
+        truncated=over(lambda tally: tally.share(Outcome.TRUNCATED), most=1.0),
         running_mean=over(lambda tally: _mean(tally.series.running)),
-        kv_mean=over(lambda tally: _mean(tally.series.kv_share)),
+        kv_mean=over(lambda tally: _mean(tally.series.kv_share), most=1.0),
         ttft_curve=_sum([tally.ttft for tally in tallies]).curve(),
         tpot_curve=_sum([tally.tpot for tally in tallies]).curve(),
         series=tallies[0].series,

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from extproc.assembly import build_router
+from extproc.fleet.steered import Polling, Steered
 from extproc.fleet.texts import RequestMaker, body_of
 from extproc.fleet.values import ABSENT, Batch, Ints
 from extproc.routing.exchange import certain_long_bytes
@@ -21,7 +22,7 @@ from extproc.settings import Settings
 
 SHORT, LONG = 0, 1
 """Positions of the two pools of a fleet."""
-_MEMORY_KEY = bytes(32)
+MEMORY_KEY = bytes(32)
 """Known to all: nothing here is a client's, and runs come to the same."""
 
 
@@ -87,16 +88,18 @@ class Routed:
     corrections: list[Correction] = field(default_factory=list)
     """Kept where `keeps_corrections`; else each is dropped."""
     keeps_corrections: bool = False
+    polling: Polling | None = None
+    """How the fleet is watched and by which rules the router is steered; None to leave it alone."""
+    steered: Steered | None = field(init=False)
+    """Who steers it, with the course it took."""
     _maker: RequestMaker = field(init=False)
     _random: np.random.Generator = field(init=False)
-    _readable_bytes: int = field(init=False)
-    """Of a body: the service reads no longer one."""
 
     def __post_init__(self) -> None:
-        self.router = build_router(self.settings, memory_key=_MEMORY_KEY)
+        self.router = build_router(self.settings, memory_key=MEMORY_KEY)
         self._maker = RequestMaker(self.seed)
         self._random = np.random.default_rng(self.seed)
-        self._readable_bytes = certain_long_bytes(self.router.policy.threshold_tokens)
+        self.steered = None if self.polling is None else Steered(self.polling, self.router)
 
     def draws(self, count: int) -> list[float]:
         """Uniform in [0, 1), one for each request that comes."""
@@ -131,7 +134,7 @@ class Routed:
 
         Most escapes take one byte more, so only a text of half as many bytes or more needs a body to be written.
         """
-        most, text_bytes = self._readable_bytes, request.facts.text_bytes
+        most, text_bytes = certain_long_bytes(self.router.most_short_tokens), request.facts.text_bytes
         return text_bytes > most or (2 * text_bytes > most and len(body_of(request)) > most)
 
 

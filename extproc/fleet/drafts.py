@@ -3,14 +3,16 @@
 from dataclasses import dataclass, replace
 
 from extproc.fleet.answers import Baseline, RouterKind
-from extproc.fleet.capacity import Capacity, capacity, saturated
-from extproc.fleet.configurations import cheapest, default_instance, slots_instance, tuned_instance
+from extproc.fleet.capacity import Capacities, Capacity
+from extproc.fleet.configurations import cheapest, default_instance, held_back, slots_instance, tuned_instance
 from extproc.fleet.cost import Assumed, Demanded, Split, instances_for, published_saving, rate_within_slo, split
 from extproc.fleet.options import PlanOptions
 from extproc.fleet.values import InstanceSpec, Slo
 from extproc.fleet.workload import Lengths
 from extproc.routing.values import Pool
 
+_PARTS = (2, 4)
+"""Of a step's tokens, one of which a long prompt gets where it is held back."""
 _FAILING_MOST = 0.1
 """Of a pool's requests: no pool may be given up because it has few of them."""
 
@@ -50,6 +52,21 @@ class Draft:
         return sum(pool.usd_per_hour for pool in self.pools) if self.infeasible is None else float("inf")
 
 
+def holding_back(draft: Draft, longest_tokens: int) -> list[Draft]:
+    """The same fleet whose long prompts, if they take several steps, leave a half or three quarters of each to others.
+
+    In two pools that is for the long one.
+    """
+    *others, last = draft.pools
+    tokens = last.spec.max_num_batched_tokens
+    if longest_tokens <= tokens:
+        return []
+    return [
+        replace(draft, pools=(*others, replace(last, spec=held_back(last.spec, max(1, tokens // part)))))
+        for part in _PARTS
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Threshold:
     """Two pools at one threshold: a task for another process."""
@@ -61,6 +78,11 @@ class Threshold:
     slots: InstanceSpec
     """B0's instance."""
 
+    @property
+    def effort(self) -> float:
+        """Much the same for each."""
+        return 1.0
+
     def perform(self) -> "ThresholdDrafts":
         """Both splits, and what the published formula promises."""
         lengths = self.options.workload.lengths()
@@ -69,9 +91,10 @@ class Threshold:
             which = "short" if parts.share <= 0.0 else "long"
             return ThresholdDrafts(self.threshold_tokens, parts.share, f"the {which} pool would be empty")
         of_short, of_long = (replace(self.options, slo=slo) for slo in pool_slos(self.options.slo, parts.share))
-        long = _pool(of_long, Pool.LONG, self._same(), parts.long, 1.0 - parts.share, self.options.max_model_len)
-        short = _pool(of_short, Pool.SHORT, self._same(), parts.short, parts.share, self.threshold_tokens)
-        other = _pool(of_short, Pool.SHORT, self.options, parts.short, parts.share, self.threshold_tokens)
+        known, of_rest = Capacities(parts.short, of_short.slo), Capacities(parts.long, of_long.slo)
+        long = _pool(of_long, Pool.LONG, self._same(), of_rest, 1.0 - parts.share, self.options.max_model_len)
+        short = _pool(of_short, Pool.SHORT, self._same(), known, parts.share, self.threshold_tokens)
+        other = _pool(of_short, Pool.SHORT, self.options, known, parts.share, self.threshold_tokens)
         if long is None:
             return ThresholdDrafts(self.threshold_tokens, parts.share, "no instance holds the longest context")
         return ThresholdDrafts(
@@ -93,8 +116,8 @@ class Threshold:
         if short is None:
             return float("nan")
         slo = self.options.slo
-        fast = saturated(slots_instance(short), parts.short, slo).rate_per_s
-        slow = saturated(self.slots, lengths, slo).rate_per_s
+        fast = Capacities(parts.short, slo).saturated(slots_instance(short)).rate_per_s
+        slow = Capacities(lengths, slo).saturated(self.slots).rate_per_s
         return published_saving(parts.share, max(1.0, fast / slow))
 
 
@@ -145,6 +168,11 @@ class OnePool:
 
     options: PlanOptions
 
+    @property
+    def effort(self) -> float:
+        """There is one."""
+        return 1.0
+
     def perform(self) -> Homogeneous:
         """All of them."""
         return homogeneous(self.options)
@@ -152,53 +180,54 @@ class OnePool:
 
 def homogeneous(options: PlanOptions) -> Homogeneous:
     """The baselines; at least one instance must start (`options.completed` has made sure)."""
-    lengths, context, slo = options.workload.lengths(), options.max_model_len, options.slo
-    default = default_instance(options.choice(), lengths, slo, context)
-    tuned = tuned_instance(options.choice(), lengths, slo, context)
+    known, context = Capacities(options.workload.lengths(), options.slo), options.max_model_len
+    default = default_instance(options.choice(), known, context)
+    tuned = tuned_instance(options.choice(), known, context)
     assert default is not None and tuned is not None  # noqa: PT018
     # Tuning never costs more than not tuning: the defaults are among what it may choose.
-    tuned = cheapest([tuned, default], lengths, slo) or tuned
+    tuned = cheapest([tuned, default], known) or tuned
     return Homogeneous(
-        _single(options, "B0 slots", Baseline.B0, slots_instance(default), lengths),
-        _single(options, "B1 vLLM defaults", Baseline.B1, default, lengths),
-        _single(options, "B2 tuned", Baseline.B2, tuned, lengths),
-        _elsewhere(options, tuned, lengths),
+        _single(options, "B0 slots", Baseline.B0, slots_instance(default), known),
+        _single(options, "B1 vLLM defaults", Baseline.B1, default, known),
+        _single(options, "B2 tuned", Baseline.B2, tuned, known),
+        _elsewhere(options, tuned, known),
     )
 
 
-def _elsewhere(options: PlanOptions, tuned: InstanceSpec, lengths: Lengths) -> Draft | None:
+def _elsewhere(options: PlanOptions, tuned: InstanceSpec, known: Capacities) -> Draft | None:
     """One pool on the other GPUs that may be used, unless those of the fleet cost least."""
-    found = tuned_instance(options.choice(hardware=True), lengths, options.slo, options.max_model_len)
-    if found is None or found.name == tuned.name or cheapest([tuned, found], lengths, options.slo) is tuned:
+    found = tuned_instance(options.choice(hardware=True), known, options.max_model_len)
+    if found is None or found.name == tuned.name or cheapest([tuned, found], known) is tuned:
         return None
-    return _single(options, f"B2 tuned, {found.name}", Baseline.B2_HARDWARE, found, lengths)
+    return _single(options, f"B2 tuned, {found.name}", Baseline.B2_HARDWARE, found, known)
 
 
 _SENTENCES = {
     Baseline.B0: "One pool that runs only as many requests at a time as whole contexts fit into GPU memory: what the"
     " published savings are measured against.",
     Baseline.B1: "One pool as vLLM starts it if nobody sets anything but the longest context.",
-    Baseline.B2: "One pool with vLLM's batch settings chosen for this traffic: what a careful operator runs today.",
+    Baseline.B2: "One pool with vLLM's batch settings chosen for this traffic, --long-prefill-token-threshold among"
+    " them: what a careful operator runs today.",
     Baseline.B2_HARDWARE: "One pool with vLLM's batch settings chosen for this traffic, on another of the GPUs that may"
     " be used: what those save without a split.",
 }
 
 
-def _single(options: PlanOptions, name: str, baseline: Baseline, spec: InstanceSpec, lengths: Lengths) -> Draft:
-    pool = _drafted(options, Pool.LONG, spec, lengths, 1.0)
+def _single(options: PlanOptions, name: str, baseline: Baseline, spec: InstanceSpec, known: Capacities) -> Draft:
+    pool = _drafted(options, Pool.LONG, spec, known, 1.0)
     return Draft(name, _SENTENCES[baseline], baseline, RouterKind.NONE, None, (pool,))
 
 
 def _pool(  # noqa: PLR0917 - one line for each pool above
-    options: PlanOptions, pool: Pool, hardware: PlanOptions, lengths: Lengths, share: float, context: int
+    options: PlanOptions, pool: Pool, hardware: PlanOptions, known: Capacities, share: float, context: int
 ) -> PoolDraft | None:
     choice = hardware.choice(hardware=True)
-    spec = tuned_instance(choice, lengths, options.slo, context)
-    return None if spec is None else _drafted(options, pool, spec, lengths, share)
+    spec = tuned_instance(choice, known, context)
+    return None if spec is None else _drafted(options, pool, spec, known, share)
 
 
-def _drafted(options: PlanOptions, pool: Pool, spec: InstanceSpec, lengths: Lengths, share: float) -> PoolDraft:
-    sustains = capacity(spec, lengths, options.slo)
+def _drafted(options: PlanOptions, pool: Pool, spec: InstanceSpec, known: Capacities, share: float) -> PoolDraft:
+    sustains = known.of(spec)
     demanded = Demanded(options.rate_per_s, options.slo, options.utilisation_cap)
     # Where the closed form sees no way to keep the objective, the rate of a full instance is where a search begins.
     rate = rate_within_slo(sustains) or sustains.saturated.rate_per_s

@@ -3,9 +3,10 @@
 The rules are those of vLLM 0.33 (v1/core/sched/scheduler.py): a token budget for each step; running requests first;
 prompts in chunks; first come, first served, so that a head of the queue which does not fit blocks the rest; a request
 is admitted if free blocks hold all of its tokens so far; where blocks run out the youngest is preempted, its blocks
-freed, and it is computed anew. Steps whose batch does not change are taken together: their times form an arithmetic
-series, and blocks are needed in a pattern of period 16. Knows one instance at a time, and neither pools' balancing nor
-where requests come from.
+freed, and it is computed anew. Where long prompts are held back (--long-prefill-token-threshold) several are partly
+computed at a time: each gets its tokens after all that decode, where vLLM goes by admission. Steps whose batch does not
+change are taken together: their times form an arithmetic series, and blocks are needed in a pattern of period 16. Knows
+one instance at a time, and neither pools' balancing nor where requests come from.
 """
 
 import math
@@ -41,17 +42,17 @@ def enqueue(state: State, at: int, place: int) -> None:
 def schedule(state: State, at: int, now_s: float) -> None:
     """Begin the next step of an instance, or the run of steps up to where its batch changes; idle if there is none."""
     instance = state.instances[at]
-    chunk = _partial_chunk(state, at)
-    preempted = _make_room(state, at, chunk)
-    first_chunk = instance.decoding
+    most = _most_of_a_prompt(state, at)
+    _go_on(state, at, most)
+    preempted = _make_room(state, at)
     if not preempted:
-        _admit(state, at, now_s)
+        _admit(state, at, most, now_s)
     if state.pools[instance.pool].caches:
         prefixcache.evict(state, at)
     if instance.running == 0:
         instance.run_steps = 0
         return
-    _time(state, at, first_chunk)
+    _time(state, at)
     instance.run_start_s = now_s
     # Where somebody was preempted, the next step may admit.
     changes = preempted or instance.running > instance.decoding or _may_come_to_fit(state, at)
@@ -159,49 +160,74 @@ def write_down(state: State, at: int, place: int, now_s: float, outcome: int, ou
 
 
 @compiled
-def _partial_chunk(state: State, at: int) -> int:
-    """Tokens that the one request whose prompt is partly computed gets in the next step; 0 where there is none."""
+def _most_of_a_prompt(state: State, at: int) -> int:
+    """Tokens that one prompt gets in the next step at most. One that is alone is not held back (vLLM 0.33)."""
     instance = state.instances[at]
-    if instance.running == instance.decoding:
-        return 0
-    request = state.requests[state.running[at, instance.decoding]]
-    budget = state.pools[instance.pool].max_num_batched_tokens - instance.decoding
-    request.chunk = min(request.known - request.computed, budget)
-    return request.chunk
+    pool = state.pools[instance.pool]
+    bounded = pool.long_prefill > 0 and instance.running + instance.waiting > 1
+    return pool.long_prefill if bounded else pool.max_num_batched_tokens
 
 
 @compiled
-def _make_room(state: State, at: int, chunk: int) -> bool:
+def _go_on(state: State, at: int, most: int) -> None:
+    """Give prompts that are partly computed their tokens of the next step: those left by whoever decodes, in turn."""
+    instance = state.instances[at]
+    budget = state.pools[instance.pool].max_num_batched_tokens - instance.decoding
+    for number in range(instance.decoding, instance.running):
+        request = state.requests[state.running[at, number]]
+        request.chunk = min(request.known - request.computed, budget, most)
+        budget -= request.chunk
+
+
+@compiled
+def _make_room(state: State, at: int) -> bool:
     """Take the blocks that running requests need for one more step, preempting the youngest until that fits."""
     instance = state.instances[at]
     preempted = False
-    needed = _needed(state, at, chunk)
+    needed = _needed(state, at)
     while needed > instance.free:
         _preempt_youngest(state, at)
-        preempted, chunk = True, 0
-        needed = _needed(state, at, 0)
+        preempted = True
+        needed = _needed(state, at)
     instance.free -= needed
     return preempted
 
 
 @compiled
-def _needed(state: State, at: int, chunk: int) -> int:
+def _needed(state: State, at: int) -> int:
     instance = state.instances[at]
     needed = state.phases[at, (1 - instance.steps) & (_PERIOD - 1)]
-    if chunk > 0:
-        computed = state.requests[state.running[at, instance.decoding]].computed
-        needed += blocks_of(computed + chunk) - blocks_of(computed)
+    for number in range(instance.decoding, instance.running):
+        request = state.requests[state.running[at, number]]
+        needed += blocks_of(request.computed + request.chunk) - blocks_of(request.computed)
     return needed
+
+
+@compiled
+def _youngest(state: State, at: int) -> int:
+    """Where the last admitted request stands: at the end, unless others have overtaken a prompt that is held back."""
+    instance = state.instances[at]
+    youngest = instance.running - 1
+    if state.pools[instance.pool].long_prefill > 0:
+        for number in range(instance.running - 1):
+            one, other = state.running[at, number], state.running[at, youngest]
+            if state.requests[one].turn > state.requests[other].turn:
+                youngest = number
+    return youngest
 
 
 @compiled
 def _preempt_youngest(state: State, at: int) -> None:
     """Free the blocks of the last admitted request and let it wait at the head of the queue: it is computed anew."""
     instance = state.instances[at]
-    instance.running -= 1
-    place = state.running[at, instance.running]
+    youngest = _youngest(state, at)
+    place = state.running[at, youngest]
     request = state.requests[place]
-    if instance.running < instance.decoding:
+    instance.running -= 1
+    for number in range(youngest, instance.running):
+        state.running[at, number] = state.running[at, number + 1]
+        state.finish_at[at, number] = state.finish_at[at, number + 1]
+    if youngest < instance.decoding:
         instance.decoding -= 1
         request.known = request.base + instance.steps
         state.phases[at, request.base & (_PERIOD - 1)] -= 1
@@ -227,20 +253,20 @@ def _free(state: State, at: int, place: int, kv_tokens: int) -> None:
 
 
 @compiled
-def _admit(state: State, at: int, now_s: float) -> None:
+def _admit(state: State, at: int, most: int, now_s: float) -> None:
     """Let waiting requests in, in their order, as far as budget, blocks and sequences reach."""
     instance = state.instances[at]
     pool = state.pools[instance.pool]
     budget = pool.max_num_batched_tokens - instance.decoding
-    if instance.running > instance.decoding:
-        budget -= state.requests[state.running[at, instance.decoding]].chunk
+    for number in range(instance.decoding, instance.running):
+        budget -= state.requests[state.running[at, number]].chunk
     while budget > 0 and instance.head != NOBODY and instance.running < pool.max_num_seqs:
         place = instance.head
         cached, idle = prefixcache.found(state, place, at) if pool.caches else (0, 0)
-        if not _fits(state, at, cached, idle, budget):
+        if not _fits(state, at, cached, idle, min(budget, most)):
             return
         _dequeue(state, at)
-        budget -= _begin(state, at, place, cached, budget, now_s)
+        budget -= _begin(state, at, place, cached, min(budget, most), now_s)
 
 
 @compiled
@@ -280,25 +306,30 @@ def _begin(state: State, at: int, place: int, cached: int, budget: int, now_s: f
     instance.free -= blocks_of(request.computed + request.chunk) - blocks_of(request.computed)
     state.running[at, instance.running] = place
     instance.running += 1
+    request.turn = instance.admitted
+    instance.admitted += 1
     return request.chunk
 
 
 @compiled
-def _time(state: State, at: int, first_chunk: int) -> None:
+def _time(state: State, at: int) -> None:
     """How long the next step takes, and how much longer each after it, by `StepTimes`."""
     instance = state.instances[at]
     pool = state.pools[instance.pool]
     resident = instance.base_sum + instance.decoding * instance.steps
-    tokens, seconds = instance.decoding, pool.kv_s * resident
-    if first_chunk < instance.running:
-        seconds += pool.mixed_kv_s * resident
-    for number in range(first_chunk, instance.running):
+    tokens, sequences, seconds = instance.decoding, instance.decoding, pool.kv_s * resident
+    for number in range(instance.decoding, instance.running):
         request = state.requests[state.running[at, number]]
+        if request.chunk == 0:
+            continue
         tokens += request.chunk
+        sequences += 1
         seconds += pool.pair_s * request.chunk * (request.computed + request.chunk / 2)
         seconds += pool.earlier_s * request.computed
         pool.prefilled += request.chunk
-    seconds += state.dense_s[instance.pool, tokens] + state.sequences_s[instance.pool, instance.running]
+    if sequences > instance.decoding:
+        seconds += pool.mixed_kv_s * resident
+    seconds += state.dense_s[instance.pool, tokens] + state.sequences_s[instance.pool, sequences]
     instance.step_s, instance.growth_s = seconds, pool.kv_s * instance.decoding
 
 
@@ -355,15 +386,29 @@ def _leave(state: State, at: int, place: int) -> None:
 def _take_chunks(state: State, at: int) -> None:
     """Prompts that were computed to their end write their first token and decode from now on."""
     instance = state.instances[at]
-    stays = instance.decoding
-    for number in range(instance.decoding, instance.running):
+    first, held = instance.decoding, 0
+    for number in range(first, instance.running):
         place = state.running[at, number]
         request = state.requests[place]
         request.computed += request.chunk
-        state.running[at, stays] = place
-        if request.computed < request.known or _join(state, at, place, stays):
-            stays += 1
-    instance.running = stays
+        if request.computed < request.known:
+            state.running[at, instance.decoding + held] = place
+            held += 1
+        else:
+            _overtake(state, at, place, held)
+    instance.running = instance.decoding + held
+
+
+@compiled
+def _overtake(state: State, at: int, place: int, held: int) -> None:
+    """Let a request decode, before so many that are still held back by their prompts."""
+    instance = state.instances[at]
+    rank = instance.decoding
+    if not _join(state, at, place, rank):
+        return
+    for number in range(rank + held, rank, -1):
+        state.running[at, number] = state.running[at, number - 1]
+    state.running[at, rank] = place
 
 
 @compiled

@@ -64,6 +64,7 @@ def submit(
     at = _choose(state, pool, now_s) if outcome <= _TRUNCATED else NOBODY
     if outcome <= _TRUNCATED and (at == NOBODY or _in_flight(state, at) >= state.pools[pool].max_queued):
         outcome = _BUSY
+        state.pools[pool].refused += 0 if at == NOBODY else 1
     if outcome > _TRUNCATED:
         engine.write_down(state, at, place, now_s, outcome, 0)
         state.ended[state.counts[ENDED] - 1].pool = pool

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from typing import Generic, Protocol, TypeVar
@@ -14,6 +14,11 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 class Task(Protocol[Result_co]):
     """Something to do; crosses to another process, as does what it comes to."""
+
+    @property
+    def effort(self) -> float:
+        """How long it takes, roughly, beside others that are performed with it."""
+        ...
 
     def perform(self) -> Result_co:
         """Do it."""
@@ -40,18 +45,22 @@ class Done(Generic[Result]):
 class Jobs:
     """Where tasks are performed."""
 
-    def __init__(self, pool: ProcessPoolExecutor | None) -> None:
+    def __init__(self, pool: Executor | None) -> None:
         """Here if there is no pool."""
         self._pool = pool
 
     def perform(self, tasks: Sequence[Task[Result]], done: Done[Result]) -> Iterator[None]:
-        """Put the result of every task into `done`; yields after each."""
+        """Put the result of every task into `done`; yields after each.
+
+        Those of most effort begin first: a long one at the end would leave the other processes idle.
+        """
         if self._pool is None:
             for number, task in enumerate(tasks):
                 done.put(number, task.perform())
                 yield
             return
-        futures = {self._pool.submit(_perform, task): number for number, task in enumerate(tasks)}
+        longest_first = sorted(enumerate(tasks), key=lambda each: -each[1].effort)
+        futures = {self._pool.submit(_perform, task): number for number, task in longest_first}
         for future in as_completed(futures):
             done.put(futures[future], future.result())
             yield

@@ -11,6 +11,7 @@ from extproc.fleet.configurations import TENSOR_PARALLEL, Choice
 from extproc.fleet.cost import Assumed, budgets
 from extproc.fleet.hardware.entries import Gpu, Model
 from extproc.fleet.hardware.instances import instance_of
+from extproc.fleet.prices import counted
 from extproc.fleet.values import Floats, InstanceSpec, Ints, Slo, StepTimes
 from extproc.fleet.workload import Workload
 from extproc.settings import Settings
@@ -43,6 +44,8 @@ class PlanOptions:
     """Simulated in each try of sizing; confirmation takes three times as many."""
     max_num_seqs: int | None = None
     jobs: int | None = None
+    priced: bool = True
+    """Whether every GPU has a price; `completed` finds out."""
 
     @property
     def rate_per_s(self) -> float:
@@ -81,11 +84,12 @@ class PlanOptions:
             self.requests,
             self.seeds,
             self.promise,
+            self.priced,
         )
 
 
 def completed(options: PlanOptions) -> PlanOptions:
-    """With the time that long prompts are allowed, and a check that something can be asked.
+    """With the time that long prompts are allowed, GPUs counted where prices are missing, and checked.
 
     Raises:
         ConfigurationError: no instance of the first GPU holds one longest context, no threshold is below it, or more
@@ -95,6 +99,8 @@ def completed(options: PlanOptions) -> PlanOptions:
         raise ConfigurationError(f"No threshold lies below max_model_len {options.max_model_len}.")
     fitting = _fitting(options)
     _check_lengths(options)
+    if not all(gpu.usd_per_hour for gpu in options.gpus):
+        options = replace(options, gpus=counted(options.gpus), priced=False)
     if options.slo.ttft_s_per_token:
         return options
     per_token = _SLACK * min(_prefill_s_per_token(options, tp) for tp in fitting)

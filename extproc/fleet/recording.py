@@ -37,6 +37,12 @@ class Requests(NamedTuple):
     last_token_s: Floats
 
     @property
+    def longest_tokens(self) -> int:
+        """Of the prompt and answer of one that ran to its end; 0 for none."""
+        tokens = (self.prompt_tokens + self.output_tokens)[self.complete]
+        return int(tokens.max()) if len(tokens) else 0
+
+    @property
     def complete(self) -> npt.NDArray[np.bool_]:
         """Which ran to their end with all times recorded."""
         return np.asarray(np.isfinite(self.queued_s + self.first_token_s + self.last_token_s))
@@ -64,6 +70,8 @@ class Recording:
     timeline: Timeline | None
     skipped: int
     """Lines of requests that never came to the engine or lack their lengths."""
+    prefix_hits: bool = False
+    """Whether prompts were found in the cache that other requests had left there."""
 
 
 def read_recording(directory: Path) -> Recording:
@@ -83,7 +91,10 @@ def read_recording(directory: Path) -> Recording:
             f"{directory / 'requests.jsonl'} has no complete request: each needs input_toks, output_toks, queued_ts, "
             "first_token_ts and last_token_ts."
         )
-    return Recording(directory, engine, requests, _timeline(directory / "timeseries.csv"), len(rows) - len(kept))
+    ticks = _ticks(directory / "timeseries.csv")
+    hits = any(_cell(row, "prompt_cached_throughput") > 0 for row in ticks)
+    timeline = _timeline(directory / "timeseries.csv", ticks)
+    return Recording(directory, engine, requests, timeline, len(rows) - len(kept), prefix_hits=hits)
 
 
 def _usable(row: Mapping[str, Any]) -> bool:
@@ -113,19 +124,26 @@ def _time(row: Mapping[str, Any], name: str) -> float:
     return float(found) if isinstance(found, (int, float)) and found > 0 else math.nan
 
 
-def _timeline(path: Path) -> Timeline | None:
-    """None where there is no such file, or nothing in it."""
+def _ticks(path: Path) -> list[dict[str, str]]:
+    """Rows of a time series; none where there is no such file."""
     try:
         with path.open(encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        if not rows:
-            return None
+            return list(csv.DictReader(lines))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}.") from error
+
+
+def _timeline(path: Path, rows: Sequence[Mapping[str, str]]) -> Timeline | None:
+    """None where there is nothing in it."""
+    if not rows:
+        return None
+    try:
         time_s, running, waiting = (
             np.array([float(row[name]) for row in rows]) for name in ("t", "running", "waiting")
         )
-    except FileNotFoundError:
-        return None
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ConfigurationError(f"{path} is no time series with columns t, running, waiting: {error!r}.") from error
     kv_share = np.array([_cell(row, "kv_cache_pct") for row in rows]) / 100
     preempted = np.array([_cell(row, "preempted") for row in rows]).sum()

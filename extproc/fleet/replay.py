@@ -49,18 +49,21 @@ def replay(
     instances: int = 1,
     async_scheduling: bool = True,
     every_s: float = 1.0,
+    texts: Ints | None = None,
 ) -> Replayed:
     """The same arrivals and lengths through simulated instances.
 
     Args:
         requests: what came, and how much each wrote.
         instance: every one of them. Where it caches prefixes, a preempted request finds what is left of its own prompt;
-            prompts that share text are not known to.
+            prompts that share text are known by `texts` alone.
         instances: data-parallel engines, each with a scheduler of its own; requests take turns.
         async_scheduling: whether the next step is scheduled while one runs.
-        every_s: distance of the samples of the timeline.
+        every_s: distance of the samples of the timeline. As in a recording, a span in which no step ended has none.
+        texts: a number for each prompt, equal where prompts are; None where all differ.
     """
-    return _Replay(requests, instance, instances, async_scheduling=async_scheduling, every_s=every_s).run()
+    replay = _Replay(requests, instance, instances, async_scheduling=async_scheduling, every_s=every_s, texts=texts)
+    return replay.run()
 
 
 class _Replay:
@@ -72,6 +75,7 @@ class _Replay:
         *,
         async_scheduling: bool,
         every_s: float,
+        texts: Ints | None,
     ) -> None:
         count = len(requests.arrival_s)
         pools = [PoolSpec(Pool.LONG, 1, instance)] * instances
@@ -79,6 +83,8 @@ class _Replay:
         self._requests, self._instances, self._lags, self._every_s = requests, instances, async_scheduling, every_s
         self._blocks = instances * instance.kv_blocks
         self._queued_s = requests.arrival_s.copy()
+        self._texts = np.arange(count) if texts is None else texts
+        self._ticks, self._steps = 0, 0
         self._looks: list[tuple[float, float, float, float]] = []
 
     def run(self) -> Replayed:
@@ -97,10 +103,11 @@ class _Replay:
         while np.any(self._state.instances["running"] + self._state.instances["waiting"]):
             self._advance(self._next_look_s())
         self._look(self._next_look_s())
+        self._looks = self._looks or [(self._every_s, 0.0, 0.0, 0.0)]
         return self._result()
 
     def _next_look_s(self) -> float:
-        return (len(self._looks) + 1) * self._every_s
+        return (self._ticks + 1) * self._every_s
 
     def _advance(self, until_s: float) -> None:
         while self._next_look_s() <= until_s:
@@ -113,8 +120,19 @@ class _Replay:
 
     def _look(self, at_s: float) -> None:
         self._simulate(at_s)
+        self._ticks += 1
+        steps = self._steps_ended(at_s)
+        if steps == self._steps:
+            return
+        self._steps = steps
         running, waiting, blocks = events.look(self._state, at_s).sum(axis=0).tolist()
         self._looks.append((at_s, running, waiting, blocks / self._blocks))
+
+    def _steps_ended(self, at_s: float) -> int:
+        """Of all engines together, so far: those of a run that is under way are all but the last begun."""
+        records = self._state.instances
+        begun = (engine.steps_by(self._state, at, at_s) - 1 for at in np.flatnonzero(records["run_steps"]).tolist())
+        return int(records["steps"].sum()) + sum(begun)
 
     def _step_end_s(self, at: int, now_s: float) -> float | None:
         """When the step ends that an engine is in; None if it is idle."""
@@ -128,7 +146,7 @@ class _Replay:
     def _submit(self, number: int, at_s: float) -> None:
         prompt = int(self._requests.prompt_tokens[number])
         output = int(self._requests.output_tokens[number])
-        names = _own_prefixes(number, prompt)
+        names = _prefixes(int(self._texts[number]), prompt)
         events.submit(self._state, number, number % self._instances, at_s, prompt, output, ABSENT, 0, names)
 
     def _result(self) -> Replayed:
@@ -141,9 +159,9 @@ class _Replay:
         return Replayed(self._queued_s, first, last, ended["scheduled_s"].copy(), preemptions, timeline)
 
 
-def _own_prefixes(number: int, prompt_tokens: int) -> Ints:
-    """Names of a prompt's blocks that no other prompt has."""
-    return number * _MOST_PREFIXES + np.arange(min(_MOST_PREFIXES, prompt_tokens // PREFIX_TOKENS), dtype=np.int64)
+def _prefixes(text: int, prompt_tokens: int) -> Ints:
+    """Names of a prompt's blocks, which prompts of other texts do not have."""
+    return text * _MOST_PREFIXES + np.arange(min(_MOST_PREFIXES, prompt_tokens // PREFIX_TOKENS), dtype=np.int64)
 
 
 def _timeline(looks: Sequence[tuple[float, float, float, float]], preemptions: int) -> Timeline:

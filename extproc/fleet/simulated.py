@@ -3,30 +3,26 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from extproc.assembly import steering_rules
 from extproc.errors import ConfigurationError
+from extproc.fleet import checks
 from extproc.fleet.asked import (
-    GPU,
-    MODEL,
-    CatalogFlags,
     TrafficFlags,
-    context_notes,
-    context_of,
-    gpus_of,
     short_share,
     slo_of,
 )
 from extproc.fleet.confirm import Replication, confirmed, replicate
+from extproc.fleet.described import FleetFlags
 from extproc.fleet.dispatch import Chance, Dispatch, Oracle, Routed, Single
-from extproc.fleet.hardware.instances import instance_of
-from extproc.fleet.hardware.versions import LATEST
 from extproc.fleet.report.runs import Run
 from extproc.fleet.report.wording import POOLS
 from extproc.fleet.simulation import RunRules
-from extproc.fleet.values import Balancing, Outcome, Overflow, PoolSpec, Slo
+from extproc.fleet.steered import Polling
+from extproc.fleet.values import Outcome, PoolSpec, Slo
 from extproc.fleet.workload import Workload
-from extproc.routing.values import Pool
+from extproc.routing.steerer import SteeringRules
 from extproc.settings import Settings
 
 _REQUESTS = 50_000
@@ -39,6 +35,8 @@ _ROUTERS = {
     "random": "chance",
     "single": "one pool, no router",
 }
+_STEERED = frozenset({"anytime", "ema", "fixed"})
+"""Routers of the service."""
 _OUTCOMES = {
     Outcome.COMPLETED: "completed",
     Outcome.TRUNCATED: "truncated",
@@ -50,83 +48,6 @@ _OUTCOMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class FleetFlags:
-    """Instances as an operator configures them; those of the short pool where it differs."""
-
-    known: CatalogFlags
-    instances: int | None = None
-    """Of one pool; None where there are two."""
-    short: int | None = None
-    long: int | None = None
-    threshold_tokens: int = 8192
-    """And the longest context of the short pool."""
-    model: str = MODEL
-    gpu: str = GPU
-    short_gpu: str | None = None
-    tensor_parallel: int = 8
-    short_tensor_parallel: int | None = None
-    max_model_len: int | None = None
-    max_num_seqs: int | None = None
-    short_max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    short_max_num_batched_tokens: int | None = None
-    gpu_memory_utilization: float | None = None
-    watermark: float = 0.0
-    prefix_caching: bool = False
-    max_queued_requests: int | None = None
-    overflow: str | None = None
-    vllm: str = LATEST
-    balancing: str = Balancing.LEAST_REQUEST.value
-    deaths_per_hour: float = 0.0
-
-    def pools(self) -> tuple[PoolSpec, ...]:
-        """One, or the short and the long one.
-
-        Raises:
-            ConfigurationError: they contradict each other, or vLLM would not start such an instance.
-        """
-        two = self.short is not None or self.long is not None
-        if self.instances is not None and two:
-            raise ConfigurationError("--instances is for one pool: give it, or --short and --long")
-        if self.instances is not None:
-            return (self._pool(Pool.LONG, self.instances),)
-        if self.short is None or self.long is None:
-            raise ConfigurationError("how many instances: give --short and --long, or --instances for one pool")
-        if self.context() <= self.threshold_tokens:
-            raise ConfigurationError(
-                f"--threshold {self.threshold_tokens} must be below the long pool's --max-model-len {self.context()}"
-            )
-        return (self._pool(Pool.SHORT, self.short), self._pool(Pool.LONG, self.long))
-
-    def context(self) -> int:
-        """The longest."""
-        return context_of(self.max_model_len)
-
-    def notes(self, workload: Workload) -> tuple[str, ...]:
-        """What to know of it."""
-        return context_notes(self.known.catalog().model(self.model), self.context(), workload.lengths())
-
-    def _pool(self, pool: Pool, instances: int) -> PoolSpec:
-        catalog, short = self.known.catalog(), pool is Pool.SHORT
-        name = (short and self.short_gpu) or self.gpu
-        spec = instance_of(
-            catalog.model(self.model),
-            gpus_of(catalog, (name,), self.known.prices)[0],
-            (short and self.short_tensor_parallel) or self.tensor_parallel,
-            max_model_len=self.threshold_tokens if short else self.context(),
-            max_num_seqs=(short and self.short_max_num_seqs) or self.max_num_seqs,
-            max_num_batched_tokens=(short and self.short_max_num_batched_tokens) or self.max_num_batched_tokens,
-            vllm=self.vllm,
-            gpu_memory_utilization=self.gpu_memory_utilization,
-            watermark=self.watermark,
-            overflow=None if self.overflow is None else Overflow(self.overflow),
-            max_queued_requests=self.max_queued_requests,
-            prefix_caching=self.prefix_caching,
-        )
-        return PoolSpec(pool, instances, replace(spec, deaths_per_hour=self.deaths_per_hour), Balancing(self.balancing))
-
-
-@dataclass(frozen=True, slots=True)
 class Replicate:
     """One run of the fleet: a task for another process."""
 
@@ -135,6 +56,13 @@ class Replicate:
     router: str
     settings: Settings
     rules: RunRules
+    steering: SteeringRules | None = None
+    """None to leave the router alone."""
+
+    @property
+    def effort(self) -> float:
+        """By its requests."""
+        return float(self.rules.requests)
 
     def perform(self) -> Replication:
         """With a router that has learned nothing yet."""
@@ -149,7 +77,8 @@ class Replicate:
             return Oracle(threshold)
         if self.router == "random":
             return Chance(short_share(self.workload.lengths(), threshold), seed)
-        return Routed(self.settings, seed)
+        polling = None if self.steering is None else Polling(self.steering, self.settings.pool_poll_s)
+        return Routed(self.settings, seed, polling=polling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +100,8 @@ class SimulateFlags:
     traffic: TrafficFlags
     router: str | None = None
     """None for the service's, or for none where there is one pool."""
+    spillover: bool = False
+    adaptive_threshold: bool = False
     promise: float = 0.001
     goodput: tuple[str, ...] = ()
     ttft_ms: float | None = None
@@ -192,11 +123,15 @@ class SimulateFlags:
         slo = slo_of(self.goodput, ttft_ms=self.ttft_ms, tpot_ms=self.tpot_ms)
         settings = Settings(
             threshold_tokens=self.fleet.threshold_tokens,
-            promise=self.promise,
+            short_max_model_len=self.fleet.short_context(),
+            spillover=self.spillover,
+            adaptive_threshold=self.adaptive_threshold,
+            promise=checks.promise(self.promise),
             estimator=router if router in {"ema", "fixed"} else "anytime",  # type: ignore[arg-type]
         )
         rules = [self._rules(workload, slo, seed) for seed in range(self.seeds)]
-        tasks = tuple(Replicate(pools, workload, router, settings, each) for each in rules)
+        steering = self._steering(router, settings)
+        tasks = tuple(Replicate(pools, workload, router, settings, each, steering) for each in rules)
         size = " + ".join(f"{pool.instances} × {pool.instance.name}" for pool in pools)
         title = f"{size} under {workload.rate_per_s:,.6g} requests/s of {workload.name}"
         return Asked(title, tasks, self._facts(workload, router, rules[0]), self.fleet.notes(workload))
@@ -208,11 +143,22 @@ class SimulateFlags:
             raise ConfigurationError(f"--router {router} and {pools} pool(s) contradict each other: give {wanted}")
         return router
 
+    def _steering(self, router: str, settings: Settings) -> SteeringRules | None:
+        if not (self.spillover or self.adaptive_threshold):
+            return None
+        if router not in _STEERED:
+            raise ConfigurationError(
+                f"--spillover and --adaptive-threshold steer the service's router: leave out --router {router}"
+            )
+        return steering_rules(settings)
+
     def _rules(self, workload: Workload, slo: Slo, seed: int) -> RunRules:
         if self.requests is not None and self.duration_s is not None:
             raise ConfigurationError("--requests and --duration both say how long: give one of them")
         requests = self.requests or _REQUESTS
         if self.duration_s is not None:
+            if not 0.0 < self.duration_s < math.inf:
+                raise ConfigurationError(f"--duration {self.duration_s:g} must be above 0, in seconds")
             requests = max(1, math.ceil(self.duration_s * workload.rate_per_s))
         return RunRules(requests, seed=seed, warm_up_share=_WARM_UP_SHARE, slo=slo)
 
@@ -234,8 +180,22 @@ def conclude(asked: Asked, replications: Sequence[Replication]) -> Run:
         specs=first.pools,
         confirmed=confirmed(replications),
         facts=asked.facts,
-        notes=(*_arrivals(first.pools, replications), *asked.notes),
+        notes=(*_arrivals(first.pools, replications), *_steered(replications), *asked.notes),
+        course=replications[0].run.course,
     )
+
+
+def _steered(replications: Sequence[Replication]) -> list[str]:
+    """What was steered, over all runs."""
+    courses = [replication.run.course for replication in replications if replication.run.course is not None]
+    if not courses:
+        return []
+    thresholds = [tokens for course in courses for tokens in course.threshold_tokens]
+    from_short = max(share for course in courses for share in course.spilled_from_short)
+    from_long = max(share for course in courses for share in course.spilled_from_long)
+    said = f"Steered: threshold from {min(thresholds):,} to {max(thresholds):,} tokens; at most {from_short:.0%} of the"
+    said += f" short pool's requests spilled to the long one, {from_long:.0%} of the long pool's to the short one."
+    return [said]
 
 
 def _arrivals(pools: Sequence[PoolSpec], replications: Sequence[Replication]) -> list[str]:

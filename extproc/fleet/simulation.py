@@ -4,15 +4,17 @@ Owns the simulated time and all randomness of a run; the same fleet, workload, d
 Memory is bounded by what is in flight. Knows no prices and draws no conclusions.
 """
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from extproc.fleet import engine, events
 from extproc.fleet.dispatch import LONG, SHORT, Dispatch, Routed, Single, budgets, position, usage_of
 from extproc.fleet.state import ENDED, FINISHED, VACANT, WATCHED, Records, State, grown, state_of
+from extproc.fleet.steered import Course
 from extproc.fleet.tally import PoolTally
 from extproc.fleet.values import Batch, Floats, Ints, Outcome, PoolSpec, Slo
 from extproc.routing.values import Decision
@@ -34,6 +36,17 @@ class RunRules:
     """Between two looks at running, waiting and KV blocks; doubled whenever there are more than 400 of them."""
     drain_s: float = 3600.0
     """Simulated time after the last arrival until what is still in flight counts as unfinished."""
+    deaths: tuple["Death", ...] = ()
+    """Of engines at set times, in order; beside those that happen by chance."""
+
+
+class Death(NamedTuple):
+    """An engine dies, and is back later."""
+
+    at_s: float
+    instance: int
+    """Its position among all of the fleet, those of the short pool first."""
+    until_s: float
 
 
 @dataclass(slots=True)
@@ -49,6 +62,8 @@ class Run:
     """Those that went to the long pool and fit."""
     counted: int = 0
     """Requests after the warm-up."""
+    course: Course | None = None
+    """What was steered; None where nobody steers."""
 
 
 class Traffic(Protocol):
@@ -89,8 +104,12 @@ class Simulation:
         self._declared: dict[int, int] = {}
         self._seen = 0
         self._sample_s, self._next_sample_s = rules.sample_s, 0.0
-        self._deaths = _deaths(pools, np.random.default_rng((rules.seed, 1)))
+        by_chance = _deaths(pools, np.random.default_rng((rules.seed, 1)))
+        self._deaths = heapq.merge(rules.deaths, by_chance)
         self._next_death = next(self._deaths)
+        self._steered = self._dispatch.steered if isinstance(self._dispatch, Routed) else None
+        self._next_look_s = np.inf if self._steered is None else 0.0
+        self.run.course = None if self._steered is None else self._steered.course
 
     def steps(self) -> Iterator[int]:
         """Simulate; yields requests that have come so far, every now and then."""
@@ -116,7 +135,7 @@ class Simulation:
         """Requests in order, with looks at the fleet and deaths of engines between them."""
         begin = 0
         while begin < len(batch.arrival_s):
-            at_s = min(self._next_sample_s, self._next_death[0])
+            at_s = min(self._next_sample_s, self._next_death.at_s, self._next_look_s)
             end = int(np.searchsorted(batch.arrival_s, at_s, side="right"))
             if end > begin:
                 self._submit(_slice(batch, begin, end), first + begin)
@@ -126,11 +145,14 @@ class Simulation:
 
     def _happen(self, at_s: float) -> None:
         self._advance(at_s)
-        if at_s == self._next_death[0]:
-            self._die(*self._next_death)
+        if at_s == self._next_death.at_s:
+            self._die(self._next_death)
             self._next_death = next(self._deaths)
         if at_s == self._next_sample_s:
             self._look(at_s)
+        if self._steered is not None and at_s == self._next_look_s:
+            self._steered.look(self._state, at_s)
+            self._next_look_s = at_s + self._steered.every_s
 
     def _submit(self, batch: Batch, first: int) -> None:
         if isinstance(self._dispatch, Routed):
@@ -247,9 +269,9 @@ class Simulation:
             self._sample_s = self.run.pools[0].series.time_s[1] - self.run.pools[0].series.time_s[0]
         self._next_sample_s = at_s + self._sample_s
 
-    def _die(self, at_s: float, instance: int, until_s: float) -> None:
-        self._make_room_for(instance)
-        events.die(self._state, instance, at_s, until_s)
+    def _die(self, death: Death) -> None:
+        self._make_room_for(death.instance)
+        events.die(self._state, death.instance, death.at_s, death.until_s)
 
     def _make_room_for(self, instance: int) -> None:
         """Room to write down all requests of an instance."""
@@ -309,8 +331,8 @@ def _slice(batch: Batch, begin: int, end: int) -> Batch:
     )
 
 
-def _deaths(pools: Sequence[PoolSpec], random: np.random.Generator) -> Iterator[tuple[float, int, float]]:
-    """When which engine dies and when it is back, in order; the last never comes."""
+def _deaths(pools: Sequence[PoolSpec], random: np.random.Generator) -> Iterator[Death]:
+    """Of engines by chance, in order; the last never comes."""
     rates: Floats = np.repeat(
         [pool.instance.deaths_per_hour / 3600 for pool in pools], [pool.instances for pool in pools]
     )
@@ -319,5 +341,5 @@ def _deaths(pools: Sequence[PoolSpec], random: np.random.Generator) -> Iterator[
     while total > 0:
         now_s += float(random.exponential(1 / total))
         instance = int(random.choice(len(rates), p=rates / total))
-        yield now_s, instance, now_s + float(backs[instance])
-    yield np.inf, 0, np.inf
+        yield Death(now_s, instance, now_s + float(backs[instance]))
+    yield Death(np.inf, 0, np.inf)

@@ -23,6 +23,7 @@ REQUEST = np.dtype(
         ("arrival_s", "f8"),
         ("scheduled_s", "f8"),
         ("first_token_s", "f8"),
+        ("turn", "i8"),  # of its admission, by its instance's count
         ("base", "i8"),  # while decoding: its tokens, written ones included, less the steps of its instance
         ("prompt", "i4"),
         ("target", "i4"),  # tokens it will write
@@ -47,6 +48,7 @@ INSTANCE = np.dtype(
         ("growth_s", "f8"),  # by which each further step of the run is longer
         ("down_until_s", "f8"),
         ("steps", "i8"),  # done so far
+        ("admitted", "i8"),  # so far, whoever was preempted several times
         ("base_sum", "i8"),  # over decoding requests
         ("free", "i8"),  # blocks, those of unused prefixes included
         ("idle", "i8"),  # blocks of prefixes that nobody uses now
@@ -74,6 +76,7 @@ POOL = np.dtype(
         ("max_model_len", "i4"),
         ("max_num_seqs", "i4"),
         ("max_num_batched_tokens", "i4"),
+        ("long_prefill", "i4"),  # most tokens of a step for one prompt where there are others; 0 for all
         ("max_queued", "i4"),
         ("first", "i4"),  # its instances stand together
         ("instances", "i4"),
@@ -83,6 +86,7 @@ POOL = np.dtype(
         ("rejects", "i1"),
         ("caches", "i1"),
         ("preemptions", "i8"),
+        ("refused", "i8"),  # by its instances' queue limit
         ("steps", "i8"),
         ("generated", "i8"),
         ("prefilled", "i8"),
@@ -131,7 +135,7 @@ class State(NamedTuple):
     """[pool, sequences]"""
     instances: Records
     running: Int32s
-    """[instance, place]: requests in the order of their admission."""
+    """[instance, place]: requests, those first that decode; prompts partly computed in the order of their admission."""
     finish_at: npt.NDArray[np.int64]
     """[instance, place]: the step of the instance after which a decoding request ends."""
     phases: Int32s
@@ -219,6 +223,7 @@ def _pools(pools: Sequence[PoolSpec]) -> Records:
         for name in ("kv_s", "pair_s", "earlier_s", "mixed_kv_s"):
             record[name] = getattr(spec.steps, name)
         record["max_num_batched_tokens"] = spec.max_num_batched_tokens
+        record["long_prefill"] = spec.long_prefill_token_threshold
         record["max_num_seqs"] = min(spec.max_num_seqs, spec.max_num_batched_tokens)
         record["max_queued"] = np.iinfo(np.int32).max if spec.max_queued_requests is None else spec.max_queued_requests
         record["first"], record["instances"] = first, pool.instances

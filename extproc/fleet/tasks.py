@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from extproc.fleet.answers import RouterKind
 from extproc.fleet.confirm import Replication, replicate
@@ -9,6 +10,7 @@ from extproc.fleet.confusion import Confused, Confusion, confusion_of
 from extproc.fleet.dispatch import Dispatch, Oracle, Routed, Single
 from extproc.fleet.drafts import Draft, PoolDraft, pool_slos
 from extproc.fleet.options import PlanOptions
+from extproc.fleet.packed import packed, unpacked
 from extproc.fleet.simulation import RunRules
 from extproc.fleet.sizing import SUBFLEET, TRY_S, SizingRules, instances_needed
 from extproc.fleet.streams import Drawn, draw
@@ -16,18 +18,28 @@ from extproc.fleet.values import PoolSpec, Slo
 
 _OTHER_REQUESTS = 1_000_003
 """Between the seeds of what a router learned from and of what it is judged by."""
-_ERRORS_FROM = 8_000
-"""Requests by which a router's errors are measured, after its first answers."""
+_ERRORS_FROM, _ROUGHLY_FROM = 8_000, 4_000
+"""Requests by which a router's errors are measured, after its first answers; and where thresholds are only ranked."""
 _ERRORS_TRIES = 10
 """Times the requests of a try, at most: who asks for little gets an answer soon."""
 _DRAWN_MOST = 1_000_000
 _SHARES_MIN = 1e-4
-_CONFIRM_S = 40.0
+_CONFIRM_S = 30.0
 """Simulated time of a confirmation, where that is more requests than three tries of sizing."""
 _CONFIRM_MOST = 150_000
 _INSTANCES_MOST = 400
 """A larger fleet is confirmed at a smaller scale: a random part of the traffic on that part of the instances."""
 _WARM_UP_SHARE = 0.2
+_SIZE_EFFORT, _LEARN_EFFORT, _CONFIRM_EFFORT = 2.0, 5.0, 8.0
+"""Roughly, over that of a task of the same kind without a router of ours."""
+
+
+class Learned(NamedTuple):
+    """What a router made of requests that no simulation sees."""
+
+    confusion: Confusion
+    router: bytes = b""
+    """The router itself, packed; empty where a table of its errors is all that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +50,22 @@ class Learn:
     router: RouterKind
     threshold_tokens: int
     seed: int
+    roughly: bool = False
+    """From fewer requests."""
 
-    def perform(self) -> Confusion:
-        """After its first answers."""
-        return self.learned()[1]
+    @property
+    def effort(self) -> float:
+        """Ours takes longer."""
+        return _LEARN_EFFORT if self.router is RouterKind.ANYTIME else 1.0
 
-    def learned(self) -> tuple[Routed, Confusion]:
-        """The router too; a fleet is planned for every day but the first."""
+    def perform(self) -> Learned:
+        """After its first answers. Ours is kept, for confirmations: a fleet is planned for every day but the first."""
         routed = Routed(self.options.settings(self.router, self.threshold_tokens), self.seed)
-        requests = min(_ERRORS_FROM, _ERRORS_TRIES * self.options.requests)
+        requests = min(_ROUGHLY_FROM if self.roughly else _ERRORS_FROM, _ERRORS_TRIES * self.options.requests)
         confusion = confusion_of(routed, self.options.workload, requests=requests, seed=self.seed + _OTHER_REQUESTS)
         routed.decisions.clear()
-        return routed, confusion
+        kept = self.router is RouterKind.ANYTIME and not self.roughly
+        return Learned(confusion, packed(routed) if kept else b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +77,28 @@ class Size:
     seed: int
     confusion: Confusion | None = None
     """How its router errs; None where none decides, or one that knows the truth."""
+    near: tuple[float, ...] | None = None
+    """What each pool took with another seed, if that is known."""
+
+    @property
+    def effort(self) -> float:
+        """By the pools to be sized."""
+        return _SIZE_EFFORT * len(self.draft.pools)
 
     def perform(self) -> tuple[float | None, ...]:
-        """For each pool; None where no number keeps the objective."""
+        """For each pool, up to the first of which no number keeps the objective: that one is None."""
         drawn = draw(self.options.workload, seed=self.seed, requests=self._requests())
         # Less time between the same requests: the fleet must keep the objective with reserves.
         faster = drawn.batch._replace(arrival_s=drawn.batch.arrival_s * self.options.utilisation_cap)
         parts = Drawn(faster).parted(quick_dispatch(self.draft, self.confusion, self.seed), len(self.draft.pools))
-        return tuple(
-            instances_needed(
-                pool.pool, pool.spec, part, pool.instances, SizingRules(slo, self.options.requests, seed=self.seed)
-            )
-            for pool, part, slo in zip(self.draft.pools, parts, self._slos(parts), strict=True)
-        )
+        counts: list[float | None] = []
+        for at, (pool, part, slo) in enumerate(zip(self.draft.pools, parts, self._slos(parts), strict=True)):
+            rules = SizingRules(slo, self.options.requests, seed=self.seed)
+            near = self.near[at] if self.near else None
+            counts.append(instances_needed(pool.pool, pool.spec, part, pool.instances, rules, near))
+            if counts[-1] is None:
+                break
+        return tuple(counts)
 
     def _slos(self, parts: list[Drawn]) -> tuple[Slo, ...]:
         """Of each pool, by what the router really sends there."""
@@ -99,8 +124,13 @@ class Confirm:
     draft: Draft
     instances: tuple[int, ...]
     seed: int
-    confusion: Confusion | None = None
-    """How its router errs, where it is not ours."""
+    learned: Learned | None = None
+    """Its router, where that learns; None to let it learn here."""
+
+    @property
+    def effort(self) -> float:
+        """Most with the router in the loop."""
+        return _CONFIRM_EFFORT if self.draft.router is RouterKind.ANYTIME else 1.0
 
     def perform(self) -> Replication:
         """One replication."""
@@ -118,9 +148,11 @@ class Confirm:
         return replicate(pools, traffic, self._dispatch(), rules, self.draft.threshold_tokens)
 
     def _dispatch(self) -> Dispatch | Routed:
-        if self.draft.router is RouterKind.ANYTIME and self.draft.threshold_tokens is not None:
-            return Learn(self.options, self.draft.router, self.draft.threshold_tokens, self.seed).learned()[0]
-        return quick_dispatch(self.draft, self.confusion, self.seed)
+        if self.draft.threshold_tokens is None or not learns(self.draft):
+            return quick_dispatch(self.draft, None, self.seed)
+        learn = Learn(self.options, self.draft.router, self.draft.threshold_tokens, self.seed)
+        learned = self.learned or learn.perform()
+        return unpacked(learned.router) if learned.router else quick_dispatch(self.draft, learned.confusion, self.seed)
 
 
 def learns(draft: Draft) -> bool:

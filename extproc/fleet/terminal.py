@@ -14,7 +14,7 @@ from extproc.errors import ConfigurationError
 
 _PLAIN_WIDTH = 170
 """Where the output is no terminal: wide enough to keep every table whole."""
-_FIRST = "starting (the first run on a machine compiles the simulator, about 20 s)"
+_FIRST = "starting"
 
 
 def console(*, to_stderr: bool) -> Console:
@@ -32,7 +32,7 @@ def progress(output: Console) -> Iterator[Callable[[str, int, int], None]]:
         task = bar.add_task(_FIRST, total=None)
 
         def show(what: str, done: int, of: int) -> None:
-            bar.update(task, description=what if done else _FIRST, completed=done, total=of)
+            bar.update(task, description=what, completed=done, total=of)
 
         yield show
 

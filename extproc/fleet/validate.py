@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extproc.errors import ConfigurationError
+from extproc.fleet.hardware.entries import Gpu
 from extproc.fleet.recording import Recording, Requests, Timeline, read_recording
 from extproc.fleet.replay import Replayed, replay
 from extproc.fleet.validatesetup import Setup, set_up
@@ -60,14 +61,16 @@ class Validation:
         return int(self.replayed.preemptions.sum())
 
 
-def validate(directory: Path, *, gpu: str | None = None, model: str | None = None, profile: bool = True) -> Validation:
+def validate(
+    directory: Path, *, gpu: str | Gpu | None = None, model: str | None = None, profile: bool = True
+) -> Validation:
     """Replay a recorded run.
 
     Args:
         directory: with `requests.jsonl`, `meta.json` and, if recorded, `timeseries.csv` and kernel times.
-        gpu: a name of the catalogue or a YAML file; what meta.json names where None.
-        model: likewise.
-        profile: whether kernel times of the directory are used if it has them.
+        gpu: a name of the catalogue, a YAML file or an entry; what meta.json names where None.
+        model: likewise, a name or a file.
+        profile: whether kernel times of the directory are used, if it has them and they are of that GPU and model.
 
     Raises:
         ConfigurationError: the run cannot be read, or vLLM would not start as it describes.
@@ -79,7 +82,7 @@ def validate(directory: Path, *, gpu: str | None = None, model: str | None = Non
         setup.instance,
         instances=setup.instances,
         async_scheduling=setup.async_scheduling,
-        every_s=_tick_s(recording.timeline),
+        every_s=recording.engine.tick_s or _tick_s(recording.timeline),
     )
     if not (recording.requests.complete & replayed.complete).any():
         raise ConfigurationError(f"{directory}: no request fits {setup.instance.kv_blocks} blocks of KV.")

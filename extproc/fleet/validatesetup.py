@@ -1,20 +1,22 @@
 """The instance that a recorded run describes; knows what meta.json says and the catalogue, no request."""
 
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
 from extproc.errors import ConfigurationError
-from extproc.fleet.hardware.catalog import builtin
-from extproc.fleet.hardware.entries import Dtype, Gpu, Model
+from extproc.fleet.hardware.catalog import builtin, is_file
+from extproc.fleet.hardware.entries import Gpu, Model
 from extproc.fleet.hardware.instances import instance_of
+from extproc.fleet.hardware.memory import Placement, kv_blocks, kv_bytes_per_token
 from extproc.fleet.hardware.profile import has_profile, steps_from_profile
-from extproc.fleet.hardware.versions import LATEST, defaults, parsed
+from extproc.fleet.hardware.versions import defaults, parsed, settled
 from extproc.fleet.recordedengine import Engine
 from extproc.fleet.recording import Recording
+from extproc.fleet.validateassumed import gpu_of, model_of, remarks_of
 from extproc.fleet.values import BLOCK_TOKENS, InstanceSpec, StepTimes
 
-_GIB = 2.0**30
 _RESERVES_FULL_SEQUENCE = (0, 19)
 _ASYNC_SCHEDULING = (0, 14)
 """Releases from which both are vLLM's defaults (0.14's release notes; the other was recorded with 0.19.0)."""
@@ -33,9 +35,11 @@ class Setup:
     profiled: bool
     """Step times from the directory's kernel times, not from data sheets."""
     blocks_recorded: bool
+    remarks: tuple[str, ...] = ()
+    """What was assumed, and what was recorded but is not simulated; a sentence each."""
 
 
-def set_up(recording: Recording, *, gpu: str | None, model: str | None, profile: bool) -> Setup:
+def set_up(recording: Recording, *, gpu: str | Gpu | None, model: str | None, profile: bool) -> Setup:
     """The instance that meta.json describes; what it leaves out takes the default of that vLLM release.
 
     Raises:
@@ -43,28 +47,32 @@ def set_up(recording: Recording, *, gpu: str | None, model: str | None, profile:
     """
     engine = recording.engine
     _refuse_unmodelled(engine, recording.directory)
-    used_gpu, used_model = _gpu(engine, gpu), _model(engine, model)
-    vllm = engine.vllm or LATEST
-    by_default = defaults(vllm, used_gpu)
-    tokens = engine.max_num_batched_tokens or by_default.max_num_batched_tokens
-    profiled = profile and _profiled(engine, used_model, recording.directory)
-    limits = _Limits(tokens, min(engine.max_num_seqs or by_default.max_num_seqs, tokens))
-    steps = _profiled_steps(recording.directory, used_model, limits) if profiled else None
+    used_gpu, remarks = gpu_of(engine, gpu)
+    named_model = model_of(engine, model)
+    used_model = _experts_shared(named_model, engine.data_parallel_size)
+    vllm = settled(engine.vllm)
+    limits = _limits(engine, used_gpu, vllm)
+    measured = _Measured(engine, named_model, recording.directory, gpu, model)
+    profiled = profile and measured.usable
+    blocks = _blocks(recording, used_model, used_gpu, limits, vllm)
     instance = instance_of(
         used_model,
         used_gpu,
         engine.tensor_parallel_size,
-        max_model_len=_context(engine, used_model),
+        max_model_len=min(engine.max_model_len or used_model.max_context, blocks * BLOCK_TOKENS),
         max_num_seqs=limits.sequences,
         max_num_batched_tokens=limits.tokens,
         vllm=vllm,
         gpu_memory_utilization=engine.gpu_memory_utilization,
         watermark=engine.watermark,
+        long_prefill_token_threshold=engine.long_prefill_token_threshold,
         prefix_caching=engine.prefix_caching,
-        blocks=engine.kv_blocks,
-        steps=steps,
+        blocks=blocks,
+        steps=_profiled_steps(recording.directory, used_model, limits) if profiled else None,
+        custom_all_reduce=engine.custom_all_reduce,
     )
     reserves = _by_release(engine.reserve_full_sequence, vllm, _RESERVES_FULL_SEQUENCE)
+    of_speed = () if profiled else (*remarks, *remarks_of(used_gpu, used_model, engine))
     return Setup(
         instance=replace(instance, reserve_full_sequence=reserves),
         instances=engine.data_parallel_size,
@@ -74,6 +82,12 @@ def set_up(recording: Recording, *, gpu: str | None, model: str | None, profile:
         async_scheduling=_by_release(engine.async_scheduling, vllm, _ASYNC_SCHEDULING),
         profiled=profiled,
         blocks_recorded=engine.kv_blocks is not None,
+        remarks=(
+            *of_speed,
+            *_of_vllm(engine, vllm),
+            *((measured.why_not,) if profile and not profiled and measured.why_not else ()),
+            *(f"recorded {what}: not simulated" for what in _unsimulated(recording)),
+        ),
     )
 
 
@@ -84,9 +98,41 @@ class _Limits(NamedTuple):
     sequences: int
 
 
-def _profiled(engine: Engine, model: Model, directory: Path) -> bool:
-    """Whether there are kernel times of all that a step does: they hold neither all-reduce nor experts."""
-    return engine.tensor_parallel_size == 1 and model.experts is None and has_profile(directory)
+def _limits(engine: Engine, gpu: Gpu, vllm: str) -> _Limits:
+    by_default = defaults(vllm, gpu)
+    tokens = engine.max_num_batched_tokens or by_default.max_num_batched_tokens
+    return _Limits(tokens, min(engine.max_num_seqs or by_default.max_num_seqs, tokens))
+
+
+class _Measured:
+    """The kernel times of a run's directory, and whether they are of what is simulated."""
+
+    def __init__(
+        self, engine: Engine, model: Model, directory: Path, gpu: str | Gpu | None, wanted_model: str | None
+    ) -> None:
+        # They hold neither all-reduce nor experts.
+        complete = engine.tensor_parallel_size == 1 and model.experts is None and model.latent is None
+        has = has_profile(directory)
+        same = _names_recorded(engine, gpu, wanted_model)
+        self.usable = complete and has and same
+        self.why_not = ""
+        if has and not same:
+            self.why_not = "kernel times of this directory: not used, since --gpu or --model say what it ran on"
+        elif has and not complete:
+            self.why_not = "kernel times of this directory: not used, they hold neither all-reduce nor experts"
+        elif not has and any(directory.glob("profile_*.csv")):
+            self.why_not = "kernel times of this directory: not used, a file is missing or empty"
+
+
+def _names_recorded(engine: Engine, gpu: str | Gpu | None, model: str | None) -> bool:
+    """Whether what was asked for is what was recorded: a name of the same entry, never a file, which has its own."""
+    known = builtin()
+    recorded_gpu = known.find_gpu(engine.device or "")
+    recorded_model = known.recorded_model(engine.model or "", engine.served_model or "")
+    named_gpu = known.find_gpu(gpu) if isinstance(gpu, str) and not is_file(gpu) else None
+    same_gpu = gpu is None or (named_gpu is not None and named_gpu == recorded_gpu)
+    named_model = known.find_model(model) if model is not None and not is_file(model) else None
+    return same_gpu and (model is None or (named_model is not None and named_model == recorded_model))
 
 
 def _profiled_steps(directory: Path, model: Model, limits: _Limits) -> StepTimes:
@@ -104,26 +150,35 @@ def _refuse_unmodelled(engine: Engine, directory: Path) -> None:
         raise ConfigurationError(f"{directory / 'meta.json'}: speculative decoding is not modelled.")
 
 
-def _gpu(engine: Engine, wanted: str | None) -> Gpu:
-    """A named one as it is; a recorded one with the memory that its driver reported."""
-    name = wanted or engine.device
-    if name is None:
-        raise ConfigurationError("meta.json names no device_name: give --gpu.")
-    found = builtin().gpu(name)
-    if wanted is None and engine.memory_bytes:
-        return found.model_copy(update={"memory_gib": engine.memory_bytes / _GIB})
-    return found
+def _blocks(recording: Recording, model: Model, gpu: Gpu, limits: _Limits, vllm: str) -> int:
+    """Of one engine: as recorded, or of the bytes that were given to it, or computed.
+
+    What was computed is never less than the longest request that came to its end: the engine held it.
+    """
+    engine = recording.engine
+    if engine.kv_blocks:
+        return engine.kv_blocks
+    if engine.kv_cache_bytes:
+        return int(engine.kv_cache_bytes // (kv_bytes_per_token(model, engine.tensor_parallel_size) * BLOCK_TOKENS))
+    by_default = defaults(vllm, gpu)
+    utilization = engine.gpu_memory_utilization or by_default.gpu_memory_utilization
+    graphs = by_default.reserves_cuda_graphs
+    place = Placement(model, gpu, engine.tensor_parallel_size, utilization, *limits, reserves_cuda_graphs=graphs)
+    return max(kv_blocks(place), ceil(recording.requests.longest_tokens / BLOCK_TOKENS))
 
 
-def _model(engine: Engine, wanted: str | None) -> Model:
-    """With weights, KV and experts as the engine had them."""
-    name = wanted or engine.model
-    if name is None:
-        raise ConfigurationError("meta.json names no model: give --model.")
-    found = builtin().model(name)
-    dtype, kv_dtype = _dtype(engine.quantization), _dtype(engine.kv_cache_dtype)
-    found = found.model_copy(update={"dtype": dtype or found.dtype, "kv_dtype": kv_dtype or found.kv_dtype})
-    return _experts_shared(found, engine.data_parallel_size)
+def _of_vllm(engine: Engine, vllm: str) -> list[str]:
+    """Whether the release was told."""
+    if engine.vllm == vllm:
+        return []
+    recorded = f"recorded release {engine.vllm}" if engine.vllm else "no release recorded"
+    return [f"{recorded}: taken as the latest known, {vllm}"]
+
+
+def _unsimulated(recording: Recording) -> list[str]:
+    # What a preempted request finds of its own prompt is simulated.
+    hits = ["prefix hits between requests"] if recording.prefix_hits else []
+    return [*recording.engine.not_simulated, *hits]
 
 
 def _experts_shared(model: Model, engines: int) -> Model:
@@ -138,24 +193,6 @@ def _experts_shared(model: Model, engines: int) -> Model:
     active = min(experts.count, experts.active * engines)
     width = max(1, round(experts.intermediate * experts.active / active))
     return model.model_copy(update={"experts": experts.model_copy(update={"active": active, "intermediate": width})})
-
-
-def _dtype(spelt: str | None) -> Dtype | None:
-    """A format that vLLM names, as the catalogue has it; None for those that change nothing."""
-    word = (spelt or "").lower()
-    for part, dtype in _DTYPES.items():
-        if part in word:
-            return dtype
-    return None
-
-
-_DTYPES: dict[str, Dtype] = {"mxfp4": "mxfp4", "fp8": "fp8", "awq": "int4", "gptq": "int4"}
-
-
-def _context(engine: Engine, model: Model) -> int:
-    """Never more than the recorded blocks hold, for such an engine would not have started."""
-    wanted = engine.max_model_len or model.max_context
-    return min(wanted, engine.kv_blocks * BLOCK_TOKENS) if engine.kv_blocks else wanted
 
 
 def _by_release(recorded: bool | None, vllm: str, since: tuple[int, int]) -> bool:  # noqa: FBT001 - three states

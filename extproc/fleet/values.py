@@ -85,6 +85,9 @@ class InstanceSpec:
     """Share of blocks kept free at admission while something runs (vLLM 0.24 and newer; 0 by default)."""
     reserve_full_sequence: bool = True
     """Admit a request only if free blocks hold all of its current tokens (vLLM's scheduler_reserve_full_isl)."""
+    long_prefill_token_threshold: int = 0
+    """Most tokens of a step that one prompt gets while others are there, so that short ones pass (vLLM's flag of this
+    name); 0 for no such bound."""
     overflow: Overflow = Overflow.CLAMP
     max_queued_requests: int | None = None
     """Running and waiting requests above which a new one gets 503 (--max-num-queued-reqs, 0.29 and newer)."""

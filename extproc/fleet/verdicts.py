@@ -23,8 +23,24 @@ _VERDICTS = {Baseline.SPLIT: Verdict.SPLIT, Baseline.SPLIT_HARDWARE: Verdict.SPL
 """Where such a fleet is recommended."""
 _EMPTY_SHARE = 0.001
 """Of requests in the long pool at every threshold: there is nothing to separate."""
+_FEW = {
+    1: "One replication tells nothing of chance: there are no intervals, and no split is recommended where one pool can"
+    " serve this. Ask for several (--seeds 3).",
+    2: "Two replications make intervals of 13 standard errors to each side; a third (--seeds 3) makes them about a"
+    " quarter as wide.",
+}
 _GAP = 0.25
 """By which closed form and simulation may differ without a note."""
+
+
+class _Measure(NamedTuple):
+    """Words for what fleets are compared by."""
+
+    noun: str
+    verb: str
+
+
+_MONEY, _GPUS = _Measure("cost", "cost"), _Measure("GPUs", "take")
 
 
 class Conclusion(NamedTuple):
@@ -36,13 +52,22 @@ class Conclusion(NamedTuple):
     savings: tuple[Saving, ...]
 
 
-def conclude(usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], sweep: Sequence[SweepRow]) -> Conclusion:
+def conclude(
+    usd: Sequence[Sequence[float]],
+    fleets: Sequence[FleetPlan],
+    sweep: Sequence[SweepRow],
+    *,
+    by_chance: bool = True,
+    priced: bool = True,
+) -> Conclusion:
     """The verdict.
 
     Args:
         usd: price per hour of each fleet in each replication, sized for that one alone; empty where infeasible.
         fleets: in the same order.
         sweep: by threshold.
+        by_chance: whether the prices are of random replications, so that one alone proves nothing; else calculated.
+        priced: whether prices are money; else each GPU counts alike.
     """
     buildable = [at for at, prices in enumerate(usd) if prices]
     one_pool = [at for at in buildable if fleets[at].threshold_tokens is None]
@@ -50,7 +75,7 @@ def conclude(usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], sweep:
     if not one_pool and not ours:
         return Conclusion(Verdict.INFEASIBLE, "No number of these GPUs keeps the objective.", None, ())
     base = min(one_pool, key=lambda at: sum(usd[at]), default=None)
-    better = [at for at in ours if base is None or _is_cheaper(usd, fleets, at, base)]
+    better = [at for at in ours if base is None or _is_cheaper(usd, fleets, at, base, by_chance=by_chance)]
     split = min(better or ours, key=lambda at: sum(usd[at]), default=None)
     if base is not None and not better:
         recommended, verdict = base, _of_one_pool(sweep)
@@ -59,13 +84,16 @@ def conclude(usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], sweep:
         recommended, verdict = split, _VERDICTS[fleets[split].baseline]
     against = _saving(usd, fleets, split, base) if split is not None and base is not None else None
     savings = tuple(_saving(usd, fleets, recommended, other) for other in one_pool if other != recommended)
-    return Conclusion(verdict, _sentence(verdict, fleets[recommended], against), recommended, savings)
+    sentence = _sentence(verdict, fleets[recommended], against, _MONEY if priced else _GPUS)
+    return Conclusion(verdict, sentence, recommended, savings)
 
 
-def _is_cheaper(usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], at: int, base: int) -> bool:
+def _is_cheaper(
+    usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], at: int, base: int, *, by_chance: bool
+) -> bool:
     """By more than chance explains, and as it would be bought: large enough for the worst replication."""
-    cheaper = fleets[at].usd_per_hour < fleets[base].usd_per_hour
-    return cheaper and _saving(usd, fleets, at, base).share.low > 0.0
+    share = _saving(usd, fleets, at, base).share
+    return fleets[at].usd_per_hour < fleets[base].usd_per_hour and (share.low if by_chance else share.mean) > 0.0
 
 
 def _of_one_pool(sweep: Sequence[SweepRow]) -> Verdict:
@@ -81,18 +109,20 @@ def _saving(usd: Sequence[Sequence[float]], fleets: Sequence[FleetPlan], at: int
         fleets[other].name,
         fleets[other].gpus - fleets[at].gpus,
         interval([HOURS_PER_YEAR * (theirs - ours) for theirs, ours in pairs]),
-        interval([1.0 - ours / theirs if theirs else math.nan for theirs, ours in pairs]),
+        interval([1.0 - ours / theirs if theirs else math.nan for theirs, ours in pairs], most=1.0),
     )
 
 
-def _sentence(verdict: Verdict, fleet: FleetPlan, split: Saving | None) -> str:
+def _sentence(verdict: Verdict, fleet: FleetPlan, split: Saving | None, measure: _Measure) -> str:
     """The verdict in words; `split` is what two pools save against the best single one, None where one is missing."""
     if verdict in _VERDICTS.values():
         what = f"{_described(fleet)} serve this traffic with {fleet.gpus:,} GPUs"
         if split is None:
             return f"Two pools help: {what}; no single pool keeps the objective, however large."
         against = f"{fleet.gpus + split.gpus:,} of the best single pool ({split.against})"
-        return f"Two pools help: {what} instead of {against}, which saves {_percent(split.share)} of the cost."
+        return (
+            f"Two pools help: {what} instead of {against}, which saves {_percent(split.share)} of the {measure.noun}."
+        )
     if verdict is Verdict.LONG_POOL_EMPTY:
         return (
             "Nothing to split: at every threshold the long pool would be all but empty. One pool with a shorter"
@@ -100,24 +130,26 @@ def _sentence(verdict: Verdict, fleet: FleetPlan, split: Saving | None) -> str:
         )
     return (
         f"Two pools do not help here: one pool ({fleet.name}) serves this traffic with {fleet.gpus:,} GPUs;"
-        f" {_beside(split)}."
+        f" {_beside(split, measure)}."
     )
 
 
-def _beside(split: Saving | None) -> str:
+def _beside(split: Saving | None, measure: _Measure) -> str:
     """What two pools come to where they are not recommended."""
     if split is None:
         return "two pools do not keep the objective"
     share = split.share
-    if share.high < 0.0:
-        return f"two pools would cost {_percent(Interval(-share.mean, -share.high, -share.low))} more"
+    if share.high < 0.0 or (math.isnan(share.high) and share.mean < 0.0):
+        return f"two pools would {measure.verb} {_percent(Interval(-share.mean, -share.high, -share.low))} more"
+    if math.isnan(share.low) and share.mean:
+        return f"what two pools would save, {_percent(share)}, one replication cannot tell from chance"
     return f"what two pools would save, {_percent(share)}, is not beyond chance and whole instances"
 
 
 def _percent(share: Interval) -> str:
     """With its interval, if it has one."""
     mean, low, high = (f"{100 * each:.1f}".replace("-", "−") for each in share)
-    return f"{mean} %" if share.low == share.high else f"{mean} % ({low} to {high} %)"
+    return f"{mean} %" if share.low == share.high or math.isnan(share.low) else f"{mean} % ({low} to {high} %)"
 
 
 def _described(fleet: FleetPlan) -> str:
@@ -128,10 +160,23 @@ def _described(fleet: FleetPlan) -> str:
 def notes(options: PlanOptions, fleets: Sequence[FleetPlan], recommended: int | None) -> tuple[str, ...]:
     """What to know before acting on the plan."""
     found = [*_terms(options), *_replications(options)]
-    found += [note for fleet in fleets for note in (_missed(fleet, options.slo), _gap(fleet)) if note]
+    each = ((_missed(fleet, options.slo), _gap(fleet), _held_back(fleet)) for fleet in fleets)
+    found += [note for of_fleet in each for note in of_fleet if note]
     if recommended is not None:
         found += _without_spare(fleets[recommended])
     return tuple(found)
+
+
+def _held_back(fleet: FleetPlan) -> str | None:
+    """A flag that few know of, and what it is there for."""
+    tokens = fleet.pools[-1].long_prefill_token_threshold if fleet.pools else 0
+    if not tokens or fleet.infeasible:
+        return None
+    return (
+        f"{fleet.name}: long prompts get at most {tokens:,} tokens of a step while others wait"
+        f" (--long-prefill-token-threshold {tokens}), so that shorter ones pass: fewer instances than without, on the"
+        " same requests. The closed form does not know that flag."
+    )
 
 
 def _terms(options: PlanOptions) -> list[str]:
@@ -161,11 +206,12 @@ def _terms(options: PlanOptions) -> list[str]:
 
 def _replications(options: PlanOptions) -> list[str]:
     """Where intervals say less than they seem to."""
-    if options.seeds == 1:
-        return ["One replication tells nothing of chance: ask for several before acting on a small saving."]
-    if isinstance(options.workload.arrivals, Recorded):
-        return ["Every replication plays the same recorded requests: intervals do not tell how other days differ."]
-    return []
+    found = []
+    if options.seeds in _FEW:
+        found.append(_FEW[options.seeds])
+    if options.seeds > 1 and isinstance(options.workload.arrivals, Recorded):
+        found.append("Every replication plays the same recorded requests: intervals do not tell how other days differ.")
+    return found
 
 
 def _missed(fleet: FleetPlan, slo: Slo) -> str | None:

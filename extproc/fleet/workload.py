@@ -39,7 +39,7 @@ from extproc.fleet.samples import (
     spread,
 )
 from extproc.fleet.values import Batch, Floats, Ints
-from extproc.traces import LengthCdf, read_trace
+from extproc.traces import LengthCdf, Trace, read_trace
 
 _ONE_CORRELATION = 1.0
 
@@ -155,16 +155,38 @@ def of_file(path: Path, options: Options | None = None, *, output: OutputRule | 
         ConfigurationError: it cannot be read, or lacks what the options want.
     """
     options, found = options or Options(), read_trace(path, seed=seed)
-    mix = options.categories or CHAT
     if isinstance(found, LengthCdf):
-        rows = rows_of_cdf(found, output or FixedShare(), mix)
+        rows = rows_of_cdf(found, output or FixedShare(), options.categories or CHAT)
         source = f"Distribution of total tokens in {path.name}, split by {output or FixedShare()}."
         return Workload(path.name, source, rows, _drawn(options, None, None), options.declared or Exact())
-    rows = rows_of_trace(found, mix)
+    return of_trace(found, path.name, options)
+
+
+def of_trace(found: Trace, name: str, options: Options | None = None) -> Workload:
+    """Traffic as a trace has it.
+
+    Args:
+        found: the trace.
+        name: that reports show.
+        options: what to do with it.
+
+    Raises:
+        ConfigurationError: it lacks what the options want.
+    """
+    options = options or Options()
+    rows = rows_of_trace(found, options.categories or CHAT)
     arrivals = _drawn(options, None, None) if found.arrival_s is None else _like(found.arrival_s, options)
     declared = options.declared or (Exact() if rows.declared_tokens is None else AsRecorded())
     ordered = isinstance(arrivals, Recorded) or rows.prefixes is not None
-    return Workload(path.name, f"Requests of {path.name}, as given.", rows, arrivals, declared, ordered)
+    return Workload(name, _said_of(found, name), rows, arrivals, declared, ordered)
+
+
+def _said_of(found: Trace, name: str) -> str:
+    cut = " A line that was cut off is left out." if found.cut else ""
+    if not found.drawn:
+        return f"Requests of {name}, as given.{cut}"
+    share = found.drawn / found.requests
+    return f"Requests of {name}; {share:.0%} of the answers were not read, and are as long as others like them.{cut}"
 
 
 def synthetic(

@@ -86,11 +86,11 @@ class Edge:
         return False
 
     def _faults(self, scope: Scope) -> Faults:
-        """The request's own faults, else those of the instance."""
-        asked = header(scope, b"x-mock-fault")
+        """The request's own faults, if they are meant for this instance, else those of the instance."""
         if not scope["path"].startswith(FAULTY):
             return NO_FAULTS
-        return parse_faults(asked.decode("latin-1")) if asked else self._settings.faults
+        asked = parse_faults(header(scope, b"x-mock-fault").decode("latin-1"))
+        return asked if asked != NO_FAULTS and asked.strikes(self._settings.name) else self._settings.faults
 
     def _unauthorized(self, scope: Scope) -> bool:
         key = self._settings.api_key

@@ -10,7 +10,8 @@ FAULT_HELP = (
     "reset aborts the connection; die-mid-stream or die-mid-stream=EVENTS aborts it after some events; "
     "error-mid-stream or error-mid-stream=EVENTS sends vLLM's error event; split-writes cuts events anywhere; "
     "wrong-usage=FACTOR multiplies the reported usage; no-done leaves out [DONE]; crlf ends lines with CR LF; "
-    "slow=SECONDS waits before each event; gzip compresses. Several are joined by commas."
+    "slow=SECONDS waits before each event; gzip compresses. Several are joined by commas. only=NAME among them strikes "
+    "instances whose name begins so; others serve as usual."
 )
 
 DEFAULT_EVENTS = "3"
@@ -47,6 +48,12 @@ class Faults:
     """Real seconds before every event."""
     gzip: bool = False
     """Compress the response."""
+    only: str = ""
+    """How the name of an instance begins that these faults strike; a proxy may ask several."""
+
+    def strikes(self, name: str) -> bool:
+        """Whether the instance of this name commits them."""
+        return name.startswith(self.only)
 
 
 NO_FAULTS = Faults()
@@ -54,7 +61,7 @@ NO_FAULTS = Faults()
 
 def parse_faults(text: str) -> Faults:
     """Read `name` or `name=value`, comma-separated; raises UnknownFaultError."""
-    found: dict[str, int | float | bool] = {}
+    found: dict[str, int | float | bool | str] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, value = part.partition("=")
         try:
@@ -91,13 +98,19 @@ def _flag(value: str) -> bool:
     return True
 
 
+def _name(value: str) -> str:
+    if not value:
+        raise ValueError(value)
+    return value
+
+
 def _bounded(value: float, low: float, high: float) -> float:
     if not low <= value <= high:
         raise ValueError(value)
     return value
 
 
-_SPELLINGS: dict[str, tuple[str, Callable[[str], int | float | bool]]] = {
+_SPELLINGS: dict[str, tuple[str, Callable[[str], int | float | bool | str]]] = {
     "status": ("status", _status),
     "hang": ("hang_s", _hang_s),
     "reset": ("reset", _flag),
@@ -109,4 +122,5 @@ _SPELLINGS: dict[str, tuple[str, Callable[[str], int | float | bool]]] = {
     "crlf": ("crlf", _flag),
     "slow": ("slow_s", _slow_s),
     "gzip": ("gzip", _flag),
+    "only": ("only", _name),
 }

@@ -8,7 +8,7 @@ model, bounded in number.
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from extproc.routing.estimators import ALL_MODELS, EmaEstimator, LearnedRatio
 from extproc.routing.exact import Counted, Counter, counted
@@ -81,6 +81,8 @@ class ModelStanding(NamedTuple):
     """Standard deviation of the logarithm that is added to its estimates: above 0 while it is new, or has changed."""
     alarms: int
     """How often its errors have left what was stated for them."""
+    answers_since_alarm: int | None = None
+    """Answers taken in since that last happened; None where it has not since this process began."""
 
 
 class AnytimeEstimator:
@@ -187,10 +189,16 @@ class AnytimeEstimator:
         """Prompts in memory; None without one."""
         return None if self._memory is None else len(self._memory)
 
+    def adopt(self, other: Self) -> None:
+        """Follow another one's rules from now on, and keep what was learned, the memory and the tokenizer."""
+        self._rules = other._rules
+        for served in self._by_model.values():
+            served.adopt(self._rules.promise)
+
     def standing(self) -> list[ModelStanding]:
         """How far each model has come that was learned from. Works on a copy: metrics are read by another thread."""
         return [
-            ModelStanding(model, served.model.samples, served.model.doubt, served.vigil.alarms)
+            ModelStanding(model, served.model.samples, served.model.doubt, served.vigil.alarms, _since_alarm(served))
             for model, served in list(self._by_model.items())
             if served.model.samples
         ]
@@ -273,6 +281,10 @@ def _note(request: Request) -> _Note:
     return request.note if isinstance(request.note, _Note) else _NOTHING
 
 
+def _since_alarm(served: Served) -> int | None:
+    return None if served.alarmed_at is None else served.model.samples - served.alarmed_at
+
+
 def _teach(served: Served, facts: RequestFacts, lesson: Lesson, whole: Judgement, prompt_tokens: int) -> bool:
     """Hold each stage against the truth before any of them learns from it; whether this raised an alarm.
 
@@ -312,7 +324,7 @@ def _estimate(  # noqa: PLR0917 - one call
     may_decide: bool,  # noqa: FBT001
 ) -> Estimate:
     """What the stage that settles a request makes of it."""
-    log_tokens, spread = judgement
+    log_tokens, spread = judgement.log_tokens, judgement.spread
     position = (log_room - log_tokens) / spread
     longer = margin.doubt(position)
     return Estimate(

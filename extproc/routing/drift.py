@@ -28,19 +28,26 @@ class Vigil:
     def __init__(self) -> None:
         self.alarms = 0
         """How often errors have left what was stated for them."""
-        self._answers = 0
-        self._usual = 0.0
+        self.answers = 0
+        self.usual = 0.0
+        """Size of outliers for each answer."""
         self._excess = 0.0
 
     def observe(self, error: float) -> bool:
         """Take in an error in deviations that were stated for it; True where that raises an alarm."""
         size = min(_SIZE_MAX, abs(error) / _OUTLIER) if abs(error) > _OUTLIER else 0.0
-        self._excess = max(0.0, self._excess + size - _ALLOWED - 2.0 * self._usual)
-        alarming = self._excess >= _ALARM + _BUNCHED * self._usual
-        self._answers += 1
-        self._usual += max(_SLOWLY, 1.0 / (_UNEVENTFUL + self._answers)) * (size - self._usual)
+        self._excess = max(0.0, self._excess + size - _ALLOWED - 2.0 * self.usual)
+        alarming = self._excess >= _ALARM + _BUNCHED * self.usual
+        self.answers += 1
+        self.usual += max(_SLOWLY, 1.0 / (_UNEVENTFUL + self.answers)) * (size - self.usual)
         if not alarming:
             return False
         self._excess = 0.0
         self.alarms += 1
         return True
+
+    def absorb(self, alarms: int, answers: int, usual: float) -> None:
+        """Add what another replica has seen, what is usual by its answers."""
+        self.alarms += alarms
+        self.answers += answers
+        self.usual += answers / max(1, self.answers) * (usual - self.usual)

@@ -5,7 +5,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from extproc.routing.learned import EstimatorState, RatioState
 from extproc.routing.request import Request
@@ -78,6 +78,10 @@ class Estimator(Protocol):
         """Add what another replica, or this one's predecessor, has learned. The same must not be added twice."""
         ...
 
+    def adopt(self, other: Self) -> None:
+        """Follow the rules of another one of its kind from now on, and keep what was learned."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class EmaRules:
@@ -141,6 +145,10 @@ class EmaEstimator:
     def __init__(self, rules: EmaRules | None = None) -> None:
         self._rules = rules or EmaRules()
         self._by_key: dict[tuple[str, Category], _Ratio] = {}
+
+    def adopt(self, other: Self) -> None:
+        """Follow another one's rules from now on, and keep what was learned."""
+        self._rules = other._rules
 
     def estimate(self, request: Request, room_tokens: int) -> Estimate:  # noqa: ARG002 - every request costs it the same
         """Prompt tokens; calibrated once the ratios behind them have their warm-up behind them."""
@@ -268,3 +276,7 @@ class FixedRatioEstimator:
 
     def absorb(self, state: EstimatorState) -> None:
         """It takes nothing in."""
+
+    def adopt(self, other: Self) -> None:
+        """The other's ratio."""
+        self._bytes_per_token = other._bytes_per_token

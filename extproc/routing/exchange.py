@@ -11,10 +11,11 @@ from enum import Enum, IntEnum, StrEnum, auto
 
 import msgspec
 
+from extproc.routing.refusal import Refusal, RefusalReader, may_refuse
 from extproc.routing.request import flawed, is_inference, read_request
 from extproc.routing.response import ReadOutcome, UsageReader, readable
 from extproc.routing.router import Router
-from extproc.routing.values import Correction, Decision, Flaw
+from extproc.routing.values import Correction, Decision, Flaw, Pool
 
 MAX_PLAUSIBLE_BYTES_PER_TOKEN = 24
 r"""A body with more bytes than this for each token of the threshold is long without being read.
@@ -69,6 +70,12 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     status: int = 0
     content_type: str = ""
     content_encoding: str = ""
+    attempts: int = 1
+    """Instances Envoy asked until it had this response; a second one is of the long pool."""
+    served: Pool | None = None
+    """Whose instance was asked last; None where Envoy does not say."""
+    orca: str = ""
+    """What the instance says of its load (`endpoint-load-metrics`), unread."""
 
 
 class Undecided(StrEnum):
@@ -90,6 +97,16 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How reading the answer went; None where it was not read."""
     undecided: Undecided | None = None
     """Set where there is no decision."""
+    status: int = 0
+    """Of the response, where its headers were seen."""
+    escalated: bool = False
+    """Whether the long pool answered in the short one's place, as far as it was seen."""
+    refusal: Refusal | None = None
+    """Why the response is an error, where one was read."""
+    shadow: bool = False
+    """The decision was recorded, and not followed."""
+    orca: str = ""
+    """What the instance that answered says of its load, unread."""
 
 
 class _State(Enum):
@@ -107,20 +124,33 @@ _ASK_BODY = Reply(Action.ASK_BODY)
 _READ_WHOLE = Reply(Action.READ_WHOLE)
 _READ_STREAM = Reply(Action.READ_STREAM)
 _HTTP_OK = 200
+_UNSEEN = ResponseHead()
 
 
 class Exchange:
     """Turns events into replies. One per stream; not thread-safe."""
 
-    __slots__ = ("_closed", "_decision", "_draw", "_path", "_reader", "_router", "_state")
+    __slots__ = (
+        "_closed", "_decision", "_draw", "_path", "_reader", "_refusal", "_response", "_router", "_shadow", "_state",
+    )  # fmt: skip
 
-    def __init__(self, router: Router, *, draw: float) -> None:
+    def __init__(self, router: Router, *, draw: float, shadow: bool = False) -> None:
+        """An exchange of which nothing was seen yet.
+
+        Args:
+            router: who decides.
+            draw: uniform in [0, 1), by which it is decided whether the answer is read.
+            shadow: the decision is not followed, so that the answer comes from wherever it came from before.
+        """
         self._router = router
         self._draw = draw
+        self._shadow = shadow
         self._path = ""
         self._state = _State.START
         self._decision: Decision | None = None
         self._reader: UsageReader | None = None
+        self._refusal: RefusalReader | None = None
+        self._response = _UNSEEN
         self._closed: Outcome | None = None
 
     def request_headers(self, head: RequestHead, *, end_of_stream: bool) -> Reply:
@@ -131,7 +161,7 @@ class Exchange:
             return self._route(self._router.route(flawed(Flaw.NOT_INFERENCE), draw=self._draw))
         if head.content_encoding not in ("", "identity"):
             return self._route(self._router.route(flawed(Flaw.COMPRESSED), draw=self._draw))
-        if head.content_length > MAX_PLAUSIBLE_BYTES_PER_TOKEN * self._router.policy.threshold_tokens:
+        if head.content_length > MAX_PLAUSIBLE_BYTES_PER_TOKEN * self._router.most_short_tokens:
             return self._route(self._router.route_oversized())
         self._path = head.path
         self._state = _State.AWAIT_BODY
@@ -143,14 +173,17 @@ class Exchange:
             return self._pass()
         if not end_of_stream:
             return self._route(self._router.route(flawed(Flaw.BODY_INCOMPLETE), draw=self._draw))
-        if len(body) > MAX_PLAUSIBLE_BYTES_PER_TOKEN * self._router.policy.threshold_tokens:
+        if len(body) > MAX_PLAUSIBLE_BYTES_PER_TOKEN * self._router.most_short_tokens:
             return self._route(self._router.route_oversized())
         return self._route(self._router.route(read_request(self._path, body), draw=self._draw))
 
     def response_headers(self, head: ResponseHead, *, end_of_stream: bool) -> Reply:
-        """The response's headers came: read on if the answer can teach. Errors and local replies never do."""
-        if self._state is not _State.AWAIT_RESPONSE or end_of_stream or head.status != _HTTP_OK:
+        """The response's headers came: read on if the answer can teach. Of errors only refusals for length do."""
+        if self._state is not _State.AWAIT_RESPONSE:
             return self._done()
+        self._response = head
+        if end_of_stream or head.status != _HTTP_OK:
+            return self._error(head, end_of_stream=end_of_stream)
         if not readable(head.content_type, head.content_encoding):
             return self._done()
         self._reader = UsageReader(content_type=head.content_type, content_encoding=head.content_encoding)
@@ -159,14 +192,27 @@ class Exchange:
 
     def response_body(self, chunk: bytes, *, end_of_stream: bool) -> Reply:
         """A piece of the response came."""
-        if self._state is not _State.READING or self._reader is None:
+        reader = self._reader or self._refusal
+        if self._state is not _State.READING or reader is None:
             return self._pass()
-        self._reader.feed(chunk)
+        reader.feed(chunk)
         return self._done() if end_of_stream else _PASS
 
     def trailers(self) -> Reply:
         """Trailers came, of the request or the response: they say nothing to us, but end the response if it is read."""
         return self._done() if self._state is _State.READING else self._pass()
+
+    @property
+    def teaches(self) -> bool:
+        """Whether something of its answer was read."""
+        return self._reader is not None or self._refusal is not None
+
+    def lose(self) -> None:
+        """The reply could not be given, so that Envoy goes on alone: nothing has been decided."""
+        decision, self._decision = self._decision, None
+        self._path = self._path or "/"  # something was seen of the request
+        if decision is not None:
+            self._router.complete(decision, None)
 
     def close(self) -> Outcome:
         """The stream ended, however it did. Completes the decision the first time; says the same again after."""
@@ -176,13 +222,44 @@ class Exchange:
         return self._closed
 
     def _complete(self) -> Outcome:
-        if self._decision is None:
+        decision, reader = self._decision, self._reader
+        if decision is None:
             undecided = Undecided.ENDED_EARLY if self._path else Undecided.BEGAN_MIDWAY
-            return Outcome(None, None, None, undecided)
-        if self._reader is None:
-            return Outcome(self._decision, self._router.complete(self._decision, None), None)
-        usage = self._reader.finish()
-        return Outcome(self._decision, self._router.complete(self._decision, usage), self._reader.outcome)
+            return Outcome(None, None, None, undecided, shadow=self._shadow)
+        usage = None if reader is None else reader.finish()
+        refusal = None if self._refusal is None else self._refusal.finish()
+        correction = self._router.complete(
+            decision, usage, elsewhere=self._elsewhere(decision), refused=refusal is Refusal.CONTEXT_LENGTH
+        )
+        read = None if reader is None else reader.outcome
+        response, shadow = self._response, self._shadow
+        escalated = decision.pool is Pool.SHORT and not shadow and self._elsewhere(decision)
+        return Outcome(decision, correction, read, None, response.status, escalated, refusal, shadow, response.orca)
+
+    def _elsewhere(self, decision: Decision) -> bool:
+        """Whether another pool answered than was decided; what Envoy does not say is told by what it does.
+
+        In shadow mode there may be an Envoy that lets instances write any header, and nobody is sent to the short pool.
+        """
+        response, to_short = self._response, decision.pool is Pool.SHORT
+        if self._shadow:
+            return to_short
+        if response.served is not None:
+            return response.served is not decision.pool
+        return to_short and response.attempts > 1
+
+    def _error(self, head: ResponseHead, *, end_of_stream: bool) -> Reply:
+        """Read on where the short pool may say that the request was too long for it."""
+        decision = self._decision
+        assert decision is not None
+        by_short = decision.pool is Pool.SHORT and not self._elsewhere(decision)
+        if not (by_short and may_refuse(head.status)):
+            return self._done()
+        self._refusal = RefusalReader(head.status)
+        if end_of_stream:
+            return self._done()
+        self._state = _State.READING
+        return _READ_WHOLE
 
     def _route(self, decision: Decision) -> Reply:
         self._decision = decision

@@ -6,8 +6,8 @@ one is near and well known, and the scatter there says how sure the correction i
 """
 
 import math
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -33,7 +33,7 @@ Place = npt.NDArray[np.float32]
 """Square roots of shares: differences between rare and between common classes then count alike."""
 
 
-class Correction(NamedTuple):
+class Correction(msgspec.Struct, frozen=True, gc=False):
     """What the exemplars make of a prompt."""
 
     log_error: float

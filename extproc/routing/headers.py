@@ -32,3 +32,7 @@ EXPLAIN_HEADERS = (BUDGET_HEADER, REASON_HEADER, PROVENANCE_HEADER, STAGE_HEADER
 
 OWN_HEADERS = (POOL_HEADER, *EXPLAIN_HEADERS)
 """Every header the service may set."""
+
+SERVED_HEADER = "x-dualpool-served"
+"""A `Pool`: whose instance was asked last. Envoy sets it on responses; it differs from `POOL_HEADER` where the long
+pool stood in for the short one, and where a decision was not followed."""

@@ -79,6 +79,20 @@ class Histogram:
             self._scale_down()
         self._judge(now)
 
+    def adopt(self, *, miss_probability: float, half_life: float, now: int) -> None:
+        """Promise another probability, and forget at another pace, from now on.
+
+        A larger one has been kept since the smaller was; for a smaller one it is not known since when, so it counts
+        from now.
+        """
+        self._growth = 2.0 ** (1.0 / half_life)
+        if miss_probability == self._miss_probability:
+            return
+        if miss_probability < self._miss_probability:
+            self.enough_since, self.upper = NOT_YET, None
+        self._miss_probability = miss_probability
+        self._judge(now)
+
     def weights(self) -> tuple[dict[int, float], float]:
         """By upper edge, and above all edges, where the newest length's is 1; those that are next to nothing left out.
 

@@ -3,10 +3,10 @@
 Errors are taken as logarithms: they scale with the prompt, and an estimate is never negative.
 """
 
-from typing import NamedTuple
+import msgspec
 
 
-class Judgement(NamedTuple):
+class Judgement(msgspec.Struct, frozen=True, gc=False):
     """An estimate as a distribution: the logarithm of the tokens has this mean and standard deviation."""
 
     log_tokens: float

@@ -12,6 +12,10 @@ Spread = Annotated[float, msgspec.Meta(ge=0, le=100)]
 """A deviation or a variance of a logarithm: no usage that is taken in lies further than a factor of e¹⁰ off."""
 
 
+Size = Annotated[float, msgspec.Meta(ge=0, le=2)]
+"""Of outliers, for each answer: none counts as more than two."""
+
+
 class RatioState(msgspec.Struct, frozen=True):
     """What the published estimator learned of one model and category."""
 
@@ -62,6 +66,13 @@ class ServedState(msgspec.Struct, frozen=True):
     framing_variances: tuple[Spread, Spread]
     densities: dict[Category, DensityState]
     errors: dict[Stage, bytes]
+    """Histograms, as are the next two; states of version 1 have only this one, and nothing of what is usual."""
+    positions: dict[Stage, bytes] = {}
+    distances: dict[Stage, bytes] = {}
+    watched: Count = 0
+    """Answers that say how often errors are outliers."""
+    usual: Size = 0.0
+    """What those came to for each."""
 
 
 class EstimatorState(msgspec.Struct, frozen=True):

@@ -64,7 +64,8 @@ def _edges() -> list[float]:
 
 _EDGES = _edges()
 _BINS = len(_EDGES) + 1
-_MIDDLES = [_EDGES[0], *((low + high) / 2 for low, high in pairwise(_EDGES)), _EDGES[-1]]
+_MIDDLES = [math.nextafter(_EDGES[0], -math.inf), *((low + high) / 2 for low, high in pairwise(_EDGES)), _EDGES[-1]]
+"""Of each bin a position that lies in it; of an open one its edge."""
 PRIOR_ERRORS: Array = _PRIOR_SAMPLES * np.diff([0.0, *map(_student, _EDGES), 1.0])
 """The histogram of z before any error was seen."""
 

@@ -14,7 +14,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 
@@ -79,7 +78,7 @@ class Recall(msgspec.Struct, frozen=True, gc=False):
         return self.prompt_tokens + self.reply_tokens
 
 
-class _Seen(NamedTuple):
+class _Seen(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens: int
     reply_tokens: int
     place: int

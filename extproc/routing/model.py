@@ -50,8 +50,8 @@ class PromptModel:
     def learn(self, shares: Array, sizes: Sizes, prompt_tokens: int) -> None:
         """Take in the truth about a prompt; `shares` are of its whole text."""
         correction = self.exemplars.correct(shares)
-        expected, spread = self._judge(shares, sizes, correction)
-        most = _CLAMP * max(_SURE, spread)
+        judged = self._judge(shares, sizes, correction)
+        expected, most = judged.log_tokens, _CLAMP * max(_SURE, judged.spread)
         believed = expected + min(most, max(-most, math.log(prompt_tokens) - expected))
         row, prior_log_tokens = self.linear.row(shares, sizes)
         self.linear.learn(row, believed - prior_log_tokens)

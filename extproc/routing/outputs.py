@@ -5,7 +5,7 @@ the stated miss probability it says so, and the request goes long.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 
@@ -88,6 +88,12 @@ class OutputModel:
         self._begun = 0
         self._waiting: dict[int, None] = {}  # oldest first
         self._oldest = 1  # the oldest answer under way, or the next to begin
+
+    def adopt(self, other: Self) -> None:
+        """Follow another one's rules from now on, and keep what was learned."""
+        self._rules = rules = other._rules
+        for histogram in self._by_key.values():
+            histogram.adopt(miss_probability=rules.miss_probability, half_life=rules.half_life_samples, now=self._begun)
 
     def begin(self) -> int:
         """Begin to wait for an answer, of whatever model; returns the number under which to `end` it."""

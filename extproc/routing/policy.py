@@ -3,7 +3,7 @@
 Unknown means long: an over-estimate costs one long slot, an under-estimate a user's answer.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from extproc.routing.values import Budget, Estimate, Flaw, Misroute, Pool, Provenance, Reason, RequestFacts
 
@@ -24,6 +24,10 @@ class Policy(Protocol):
         """The largest budget the short pool takes."""
         ...
 
+    def at(self, threshold_tokens: int) -> Self:
+        """The same policy with another threshold."""
+        ...
+
     def settle(self, facts: RequestFacts, bounds: Budget | None) -> Verdict | None:
         """The pool, where no estimate is needed to tell it; `bounds` is None where the facts have a flaw."""
         ...
@@ -38,6 +42,10 @@ class TokenBudgetPolicy:
 
     def __init__(self, threshold_tokens: int) -> None:
         self.threshold_tokens = threshold_tokens
+
+    def at(self, threshold_tokens: int) -> Self:
+        """The same rule with another threshold."""
+        return type(self)(threshold_tokens)
 
     def settle(self, facts: RequestFacts, bounds: Budget | None) -> Verdict | None:
         """What is certain of a request, or cannot be known of it."""
@@ -66,6 +74,10 @@ class SinglePoolPolicy:
 
     def __init__(self, threshold_tokens: int) -> None:
         self.threshold_tokens = threshold_tokens
+
+    def at(self, threshold_tokens: int) -> Self:
+        """The same baseline with another threshold."""
+        return type(self)(threshold_tokens)
 
     def settle(self, facts: RequestFacts, bounds: Budget | None) -> Verdict | None:  # noqa: ARG002 - it looks at nothing
         """Long."""

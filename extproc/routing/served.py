@@ -84,6 +84,8 @@ class Served:
         self.sampling_variance = 0.06**2
         """Of the logarithm: what an estimate by a sample has beside one by the whole text."""
         self.vigil = Vigil()
+        self.alarmed_at: int | None = None
+        """How many answers it had learned when it last raised an alarm."""
         self.taught_at = 0
         """When it was last taught, by the answers its owner has taken in."""
         self.wanted = 0
@@ -95,6 +97,11 @@ class Served:
         self._shares = _SHARES_WITH_EXACT if exact else _SHARES
         self.margins = {stage: Margin() for stage in self._shares}
         self._until_refresh = 0
+        self.refresh()
+
+    def adopt(self, promise: Promise) -> None:
+        """Keep another promise from now on, by all that was learned under the one before."""
+        self._promise = promise
         self.refresh()
 
     def count(self) -> None:
@@ -138,6 +145,7 @@ class Served:
         if not self.vigil.observe(error):
             return False
         self.model.distrust()
+        self.alarmed_at = self.model.samples
         self.wanted = self.model.samples + _RELEARN
         for margin in self.margins.values():
             margin.forget()

@@ -23,8 +23,10 @@ from extproc.routing.outputs import OutputState
 from extproc.routing.ridge import Ridge
 from extproc.routing.served import Served
 
-VERSION = 1
+VERSION = 2
 """Of the format. Features, their order and the prior's weights are part of it: change it when they change."""
+_OLDEST = 1
+"""Of the versions that are read: what it lacks, see `ServedState`, begins as if nothing had been seen of it."""
 _MAGIC = b"dualpool state "
 _DIGEST_BYTES = 16
 STATE_MAX_BYTES = 64 * 2**20
@@ -53,7 +55,7 @@ class RouterState(msgspec.Struct, frozen=True):
 def encode(state: RouterState) -> bytes:
     """A state as bytes that `decode` takes."""
     body = _ENCODER.encode(state)
-    return _head(body) + body
+    return _head(body, VERSION) + body
 
 
 def decode(raw: bytes) -> RouterState:
@@ -65,9 +67,10 @@ def decode(raw: bytes) -> RouterState:
     if not raw.startswith(_MAGIC) or len(raw) > STATE_MAX_BYTES:
         raise StateError("it is not a state of dualpool")
     head, _, body = raw.partition(b"\n")
-    if not head.startswith(_MAGIC + b"%d " % VERSION):
-        raise StateError(f"it is of another version; this one reads version {VERSION}")
-    if head + b"\n" != _head(body):
+    version = next((known for known in range(_OLDEST, VERSION + 1) if head.startswith(_MAGIC + b"%d " % known)), None)
+    if version is None:
+        raise StateError(f"it is of another version; this one reads versions {_OLDEST} to {VERSION}")
+    if head + b"\n" != _head(body, version):
         raise StateError("it is damaged: its checksum does not match")
     try:
         return _DECODER.decode(body)
@@ -96,6 +99,10 @@ def snapshot(model: str, served: Served) -> ServedState:
         framing=_ridge_state(served.framing.ridge),
         framing_variances=(served.framing.variances[0], served.framing.variances[1]),
         errors={stage: _pack(margin.errors) for stage, margin in served.margins.items()},
+        positions={stage: _pack(np.array(margin.positions)) for stage, margin in served.margins.items()},
+        distances={stage: _pack(margin.distances) for stage, margin in served.margins.items()},
+        watched=served.vigil.answers,
+        usual=served.vigil.usual,
     )
 
 
@@ -123,7 +130,7 @@ def absorb(served: Served, state: ServedState) -> None:
     if state.samples:
         model.doubt = max(model.doubt, state.doubt) if mine else state.doubt
     served.wanted = max(served.wanted + state.samples, mine + state.wanted)
-    served.vigil.alarms += state.alarms
+    served.vigil.absorb(state.alarms, state.watched, state.usual)
     served.refresh()
 
 
@@ -136,7 +143,10 @@ class _Parts:
         self._places = _unpack(state.exemplars.places, COUNT, _MOST_OF_MEANS)
         self._rows = _unpack(state.exemplars.rows, TERMS, _MOST_OF_MEANS)
         self._learned = _unpack(state.exemplars.learned, 3, _MOST_OF_MEANS)
-        self._errors = {stage: _unpack_errors(raw) for stage, raw in state.errors.items()}
+        self._errors, self._positions, self._distances = (
+            {stage: _unpack_counts(raw) for stage, raw in counts.items()}
+            for counts in (state.errors, state.positions, state.distances)
+        )
         lengths = {len(self._places), len(self._rows), len(self._learned)}
         if (
             len(lengths) != 1
@@ -152,10 +162,10 @@ class _Parts:
         _add_ridge(served.framing.ridge, self._framing)
         for place, row, learned in zip(self._places, self._rows, self._learned.tolist(), strict=True):
             served.model.exemplars.absorb(place.astype(np.float32), row, tuple(learned))
-        for stage, errors in self._errors.items():
-            if stage in served.margins:
-                margin = served.margins[stage]
-                margin.errors = margin.errors + np.maximum(0.0, errors - PRIOR_ERRORS)
+        for stage, margin in served.margins.items():
+            margin.errors = margin.errors + np.maximum(0.0, self._errors.get(stage, PRIOR_ERRORS) - PRIOR_ERRORS)
+            margin.positions = (margin.positions + self._positions.get(stage, _NO_COUNTS)).tolist()
+            margin.distances = margin.distances + self._distances.get(stage, _NO_COUNTS)
 
 
 def _ridge_state(ridge: Ridge) -> RidgeState:
@@ -175,12 +185,12 @@ def _is_sum_of_squares(information: Array) -> bool:
     return bool(least >= -_ROUNDING * (1.0 + np.trace(information)) and (information == information.T).all())
 
 
-def _unpack_errors(raw: bytes) -> Array:
+def _unpack_counts(raw: bytes) -> Array:
     rows = _unpack(raw, len(PRIOR_ERRORS), _MOST_OF_SUMS)
     if len(rows) != 1 or (rows < 0).any():
-        raise StateError("it is damaged: its errors are no counts")
-    errors: Array = rows[0]
-    return errors
+        raise StateError("it is damaged: its histograms hold no counts")
+    counts: Array = rows[0]
+    return counts
 
 
 def _add_ridge(ridge: Ridge, statistics: tuple[Array, Array]) -> None:
@@ -203,10 +213,11 @@ def _unpack(raw: bytes, columns: int, most: float, number: str = _SINGLE) -> Arr
     return array
 
 
-def _head(body: bytes) -> bytes:
+def _head(body: bytes, version: int) -> bytes:
     digest = hashlib.blake2b(body, digest_size=_DIGEST_BYTES).hexdigest()
-    return _MAGIC + f"{VERSION} {digest}\n".encode()
+    return _MAGIC + f"{version} {digest}\n".encode()
 
 
+_NO_COUNTS: Array = np.zeros(len(PRIOR_ERRORS))
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(RouterState)

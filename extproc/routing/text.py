@@ -1,7 +1,6 @@
 """Counts the text and structure of a prompt while they are gathered; knows bytes and JSON, no dialect of any API."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -15,13 +14,12 @@ first, and JSON of that takes up to three bytes where JSON takes one: a line bre
 tool_heads = msgspec.json.Decoder(list[ToolHead] | None)
 
 
-@dataclass(slots=True)
-class Prompt:
+class Prompt(msgspec.Struct):
     """The longest prompt of a request while it is gathered, and what matters of the others."""
 
-    pieces: list[str] = field(default_factory=list)
+    pieces: list[str] = []
     """All text."""
-    structures: list[bytes] = field(default_factory=list)
+    structures: list[bytes] = []
     """JSON that the template writes anew, compact."""
     messages: Sequence[Message] = ()
     """The turns of a conversation; empty where no template is applied."""

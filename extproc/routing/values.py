@@ -79,6 +79,8 @@ class Reason(StrEnum):
     BODY_INCOMPLETE = "body_incomplete"
     NOT_INFERENCE = "not_inference"
     SINGLE_POOL = "single_pool"
+    SPILLED_FROM_SHORT = "spilled_from_short"
+    SPILLED_FROM_LONG = "spilled_from_long"
 
 
 class Flaw(StrEnum):
@@ -199,6 +201,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """What the estimator needs to learn from the answer: numbers, never text. Set where the answer is observed."""
     ticket: int | None = None
     """Under which the output model waits for the answer, if it does."""
+    threshold_tokens: int = 0
+    """The largest budget that the short pool took when this was decided; 0 where nothing was compared with it."""
 
 
 class Finish(StrEnum):
@@ -257,6 +261,8 @@ class Correction(msgspec.Struct, frozen=True, gc=False):
     """How the decision was wrong, if it was judged and was."""
     weight: float = 1.0
     """How many requests it stands for."""
+    truncated: bool = False
+    """Whether the short pool cut the answer at the end of its context, short of what the client reserved."""
 
     @property
     def relative_error(self) -> float:

@@ -11,15 +11,17 @@ import contextlib
 import glob
 import logging
 import os
-import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from time import perf_counter
 
 from extproc.errors import ConfigurationError
+from extproc.pools.aside import Aside
 from extproc.routing.router import Router
 from extproc.routing.state import STATE_MAX_BYTES, RouterState, StateError, decode, encode
-from extproc.telemetry.ledger import Ledger, SaveOutcome
+from extproc.server.waiting import happens
+from extproc.telemetry.labels import SaveOutcome
+from extproc.telemetry.ledger import Ledger
 
 _LAST_SAVE_S = 3.0
 """How long the end of the process waits for the last save: what is lost otherwise is a minute's learning."""
@@ -63,23 +65,31 @@ def write_state(path: Path, state: RouterState) -> None:
 class StateFile:
     """The file of one process."""
 
-    def __init__(self, path: Path, ledger: Ledger) -> None:
+    def __init__(self, path: Path, ledger: Ledger, *, writes: bool = True) -> None:
         """Name the file; a link is followed, so that its target is what is replaced.
 
         Args:
             path: where the state is kept; it need not exist.
             ledger: where saves are counted.
+            writes: False for those of several workers that only read it: one of them writes it for all.
 
         Raises:
-            ConfigurationError: it is a folder.
+            ConfigurationError: it is a folder, a pipe or a device, or a link that leads nowhere.
         """
-        self._path = path.resolve()
+        try:
+            self._path = path.resolve()
+        except RuntimeError as error:  # as Python 3.11 says it
+            raise ConfigurationError(f"state_file {path} is a link to itself") from error
         if self._path.is_dir():
             raise ConfigurationError(f"state_file {path} is a folder: name a file in it")
+        if self._path.exists() and not self._path.is_file():  # reading may never end, and setting it aside harms others
+            raise ConfigurationError(f"state_file {path} is no plain file; empty keeps what is learned in memory alone")
         self._ledger = ledger
         self._ledger.state_saves.update(dict.fromkeys(SaveOutcome, 0))
-        self._may_save = True
+        self._writes = writes
+        self._may_save = writes
         self._told: set[str] = set()
+        self._aside = Aside()
 
     def restore(self, build: Callable[[], Router]) -> Router:
         """A router that has learned what the file holds; a cold one where there is no file or it cannot be used.
@@ -87,7 +97,8 @@ class StateFile:
         Args:
             build: makes a cold router.
         """
-        _remove_drafts(self._path)
+        if self._writes:
+            _remove_drafts(self._path)
         router = build()
         try:
             state = read_state(self._path)
@@ -105,7 +116,7 @@ class StateFile:
         """Save every so many seconds, and once more when it is over. Never fails."""
         ended = False
         while not ended:
-            ended = await _happens(over, within_s=save_s)
+            ended = await happens(over, within_s=save_s)
             if self._may_save:
                 await self._save(router)
 
@@ -115,7 +126,7 @@ class StateFile:
             before_s = perf_counter()
             state = router.snapshot()
             took_ms = (perf_counter() - before_s) * _MS
-            await _in_thread(lambda: write_state(self._path, state))
+            await self._aside.run(lambda: write_state(self._path, state))
             first = not self._ledger.state_saves[SaveOutcome.SAVED]
             _log.log(logging.INFO if first else logging.DEBUG, "state saved: its snapshot took %.1f ms", took_ms)
         except Exception as error:  # noqa: BLE001 - a bug in saving must not reach the traffic either
@@ -130,6 +141,9 @@ class StateFile:
 
     def _set_aside(self, why: str) -> None:
         """Keep the file for whoever wants to know; where it cannot be moved, never write over it."""
+        if not self._writes:
+            _log.warning("state %s cannot be used: %s. Starting cold", self._path, why)
+            return
         aside = self._path.with_name(f"{self._path.name}.bad")
         try:
             self._path.replace(aside)
@@ -158,40 +172,6 @@ async def saving(file: StateFile | None, router: Router, save_s: float) -> Async
             if not task.done():
                 _log.warning("the last save is not done after %.0f s: leaving without it", _LAST_SAVE_S)
             task.cancel()
-
-
-async def _happens(event: asyncio.Event, *, within_s: float) -> bool:
-    try:
-        async with asyncio.timeout(within_s):
-            return await event.wait()
-    except TimeoutError:
-        return False
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    """Await work on a thread that does not keep the process from ending, as those of asyncio's executor would."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: BaseException | None) -> None:
-        if done.done():  # nobody waits any more
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            work()
-        except Exception as failure:  # noqa: BLE001 - raised again where it is awaited
-            error = failure
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, error)
-
-    threading.Thread(target=run, name="state", daemon=True).start()
-    await done
 
 
 def _remove_drafts(path: Path) -> None:

@@ -4,6 +4,9 @@ Replies that do not depend on the request are serialised once, at import. Every 
 client's own header of the same name never survives.
 """
 
+import msgspec
+from google.protobuf.message import DecodeError
+
 from extproc._proto.core_pb2 import HeaderMap, HeaderValue, HeaderValueOption
 from extproc._proto.external_processor_pb2 import (
     BodyResponse,
@@ -23,6 +26,7 @@ from extproc.routing.headers import (
     POOL_HEADER,
     PROVENANCE_HEADER,
     REASON_HEADER,
+    SERVED_HEADER,
     STAGE_HEADER,
 )
 from extproc.routing.values import Decision, Pool, Stage
@@ -63,41 +67,72 @@ _MODES = {
 }
 _HEADER_PHASES = ("request_headers", "response_headers")
 _BODY_PHASES = ("request_body", "response_body")
+_REQUEST_PHASES = ("request_headers", "request_body")
+_POOLS = {pool.value: pool for pool in Pool}
+_TRACEPARENT_CHARS = 64
+"""W3C's has 55; what later versions may append says nothing to us."""
 
 parse = ProcessingRequest.FromString
 
 
-def answer(exchange: Exchange, raw: bytes, *, explain: bool) -> tuple[bytes, Reply]:
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What one message came to."""
+
+    message: bytes
+    """To send; empty for a message of a kind this subset does not know."""
+    reply: Reply
+    """What it stands for."""
+    phase: str = ""
+    """The kind of message that was answered."""
+    traceparent: str = ""
+    """The caller's trace, as request headers name it."""
+
+
+def answer(exchange: Exchange, raw: bytes, *, explain: bool, shadow: bool = False) -> Answer:
     """Pass one message to the exchange.
 
     Args:
         exchange: the exchange the message belongs to.
         raw: the message as Envoy sent it.
         explain: set the explaining headers beside the pool header.
-
-    Returns:
-        The answer's bytes (empty for a message of a kind this subset does not know), and the reply they stand for.
+        shadow: change nothing of the request, its route included.
 
     Raises:
         google.protobuf.message.DecodeError: the bytes are no message.
     """
-    message = parse(raw)
+    message, traceparent = parse(raw), ""
     phase = message.WhichOneof("request")
     if phase is None:
-        return b"", LEAVE
+        return Answer(b"", LEAVE)
     if phase == "request_headers":
-        headers = message.request_headers
-        reply = exchange.request_headers(_request_head(headers.headers), end_of_stream=headers.end_of_stream)
+        headers, values = message.request_headers, _by_name(message.request_headers.headers)
+        traceparent = values.get("traceparent", "")[:_TRACEPARENT_CHARS]
+        reply = exchange.request_headers(_request_head(values), end_of_stream=headers.end_of_stream)
     elif phase == "request_body":
         reply = exchange.request_body(message.request_body.body, end_of_stream=message.request_body.end_of_stream)
     else:
         reply = _later_event(exchange, phase, message)
+    return Answer(_serialised(phase, reply, explain=explain, shadow=shadow), reply, phase, traceparent)
+
+
+def passing(raw: bytes) -> bytes:
+    """What lets a message's exchange go on with nothing changed; empty for bytes that are no message."""
+    try:
+        phase = parse(raw).WhichOneof("request")
+    except DecodeError:
+        return b""
+    return b"" if phase is None else CANNED[phase, Action.PASS]
+
+
+def _serialised(phase: str, reply: Reply, *, explain: bool, shadow: bool) -> bytes:
     decision = reply.decision
+    if shadow and phase in _REQUEST_PHASES:
+        return CANNED_SHADOW[phase, reply.action]
     if decision is None:
-        return CANNED[phase, reply.action], reply
+        return CANNED[phase, reply.action]
     if explain:
-        return _message(phase, _routing(explained(decision))).SerializeToString(), reply
-    return CANNED_ROUTES[phase, decision.pool], reply
+        return _message(phase, _routing(explained(decision))).SerializeToString()
+    return CANNED_ROUTES[phase, decision.pool]
 
 
 def _later_event(exchange: Exchange, phase: str, message: ProcessingRequest) -> Reply:
@@ -110,8 +145,7 @@ def _later_event(exchange: Exchange, phase: str, message: ProcessingRequest) -> 
     return exchange.trailers()
 
 
-def _request_head(headers: HeaderMap) -> RequestHead:
-    values = _by_name(headers)
+def _request_head(values: dict[str, str]) -> RequestHead:
     length, encoding = values.get("content-length"), values.get("content-encoding")
     return RequestHead(
         method=values.get(":method", ""),
@@ -127,6 +161,9 @@ def _response_head(headers: HeaderMap) -> ResponseHead:
         status=_number(values.get(":status", "")),
         content_type=values.get("content-type", "").strip().lower(),
         content_encoding=values.get("content-encoding", "").strip().lower(),
+        attempts=_number(values.get("x-envoy-attempt-count", "1")) or 1,
+        served=_POOLS.get(values.get(SERVED_HEADER, "")),
+        orca=values.get("endpoint-load-metrics", ""),
     )
 
 
@@ -207,7 +244,18 @@ CANNED = _canned()
 """Replies that need no decision, by phase and action."""
 CANNED_ROUTES = {
     (phase, pool): _message(phase, _routing({POOL_HEADER: pool.value})).SerializeToString()
-    for phase in ("request_headers", "request_body")
+    for phase in _REQUEST_PHASES
     for pool in Pool
 }
 """Replies that route by the pool alone, by phase and pool."""
+
+
+def _canned_shadow() -> dict[tuple[str, Action], bytes]:
+    unchanged = {phase: _message(phase, CommonResponse()) for phase in _REQUEST_PHASES}
+    replies = {(phase, action): unchanged[phase] for phase in _REQUEST_PHASES for action in Action}
+    replies["request_headers", Action.ASK_BODY] = _message("request_headers", CommonResponse(), ASK_BODY_MODE)
+    return {key: message.SerializeToString() for key, message in replies.items()}
+
+
+CANNED_SHADOW = _canned_shadow()
+"""Replies in the request's phases where decisions are recorded and not followed."""

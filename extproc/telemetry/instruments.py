@@ -1,138 +1,149 @@
-"""The ledger as OpenTelemetry instruments, and a Prometheus endpoint for them and for what the router knows.
+"""The ledger as OpenTelemetry instruments, for Prometheus to scrape and, by setting, for a collector to be sent.
 
-Every instrument is observable: nothing is recorded on the path of a request, all of it is read at collection.
-Names, units and meanings of what is counted stand here and nowhere else.
+Nothing is recorded on the path of a request: every instrument is read at collection. What they are called and mean
+stands in `names`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable
+from random import Random
 from threading import Thread
-from typing import Any
-from wsgiref.simple_server import WSGIServer
+from time import monotonic
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import CollectorRegistry, start_http_server
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
 
 from extproc.routing.router import Router
-from extproc.telemetry.ledger import REALISED_HALF_LIFE, Ledger
+from extproc.telemetry import names
+from extproc.telemetry.declare import declare, each, one
+from extproc.telemetry.histograms import PrometheusReader
+from extproc.telemetry.ledger import Ledger
+from extproc.telemetry.otlp import OtlpReader, this_process, tracer_provider
+from extproc.telemetry.pressure import declare_pressure
+from extproc.telemetry.spans import Spans
 from extproc.telemetry.standing import declare_standing
+from extproc.telemetry.status import Status
+from extproc.telemetry.web import Site
+
+_CLOSE_S = 2.0
+"""How long the end of the process waits for a collector to take the last of it."""
 
 
 class Telemetry:
-    """Instruments over one ledger and one router."""
+    """Instruments over one ledger and one router, and the spans of one process."""
 
-    def __init__(self, ledger: Ledger, router: Router) -> None:
+    def __init__(self, ledger: Ledger, router: Router, *, otlp_endpoint: str = "", trace_share: float = 0.0) -> None:
+        """Instruments that nobody has read yet.
+
+        Args:
+            ledger: what happened.
+            router: what is known.
+            otlp_endpoint: of the collector that is sent metrics and spans; empty for none.
+            trace_share: of the exchanges whose caller does not say, how many get a span.
+
+        Raises:
+            MissingPartError: sending needs an extra that is not installed.
+        """
         self.registry = CollectorRegistry()
-        reader = PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False, registry=self.registry)
-        self._provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+        """What a scrape collects."""
+        self.spans: Spans | None = None
+        """Who takes in exchanges to trace; None where there is no collector."""
+        self._tracing: TracerProvider | None = None
+        resource, pushing = this_process(), []
+        if otlp_endpoint:
+            pushing = [OtlpReader(otlp_endpoint, ledger)]
+            self._tracing = tracer_provider(otlp_endpoint, resource, ledger)
+            self.spans = Spans(self._tracing, share=trace_share, random=Random())  # noqa: S311 - sampling is no secret
+        readers = [PrometheusReader(ledger, self.registry), *pushing]
+        self._provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
         meter = self._provider.get_meter("dualpool")
         _declare_requests(meter, ledger)
         _declare_answers(meter, ledger)
         _declare_judgements(meter, ledger)
+        _declare_operation(meter, ledger)
+        declare_pressure(meter, ledger, router)
         declare_standing(meter, router)
-        self._http: tuple[WSGIServer, Thread] | None = None
+        declare(meter, names.SPANS_DROPPED, one(lambda: self.spans.dropped if self.spans else 0))
+        self._site: Site | None = None
 
-    def serve(self, host: str, port: int) -> None:
-        """Answer Prometheus scrapes on a thread of its own.
+    def serve(self, host: str, port: int, status: Callable[[], Status] | None = None) -> None:
+        """Answer Prometheus scrapes, and who asks how the service stands, on threads of their own.
 
         Raises:
             OSError: the address cannot be bound.
         """
-        self._http = start_http_server(port, addr=host, registry=self.registry)
+        self._site = Site(host, port, registry=self.registry, status=status)
 
-    def close(self) -> None:
-        """Stop answering and release the instruments."""
-        if self._http is not None:
-            server, thread = self._http
-            server.shutdown()
-            server.server_close()
-            thread.join()
-        self._provider.shutdown()
+    def close(self, timeout_s: float = _CLOSE_S) -> None:
+        """Stop answering, send the last of it and release the instruments.
+
+        Args:
+            timeout_s: how long a collector may take for that; it is then left alone.
+        """
+        if self._site is not None:
+            self._site.close()
+        self._close_within(timeout_s)
+
+    def _close_within(self, timeout_s: float) -> None:
+        """All at once: whether a collector still answers, nobody knows."""
+        closing = [self._provider.shutdown, *([] if self._tracing is None else [self._tracing.shutdown])]
+        threads = [Thread(target=_quietly, args=(close,), daemon=True) for close in closing]
+        for thread in threads:
+            thread.start()
+        ends_s = monotonic() + timeout_s
+        for thread in threads:
+            thread.join(max(0.0, ends_s - monotonic()))
+
+
+def _quietly(close: Callable[[], None]) -> None:
+    """There is nobody left to tell."""
+    with contextlib.suppress(Exception):
+        close()
 
 
 def _declare_requests(meter: Meter, ledger: Ledger) -> None:
-    def decisions(_: CallbackOptions) -> Iterable[Observation]:
+    def decisions() -> list[Observation]:
         return [
             Observation(count, {"pool": pool, "reason": reason, "provenance": provenance, "stage": stage})
             for (pool, reason, provenance, stage), count in list(ledger.decisions.items())
         ]
 
-    meter.create_observable_counter(
-        "dualpool.decisions",
-        [decisions],
-        "{decision}",
-        "Requests routed, by pool, reason, provenance and the stage that settled them.",
-    )
-    meter.create_observable_counter(
-        "dualpool.undecided", [_by("reason", ledger.undecided)], "{stream}", "Streams without a decision."
-    )
-    meter.create_observable_counter(
-        "dualpool.internal.errors",
-        [lambda _: [Observation(ledger.internal_errors)]],
-        "{error}",
-        "Our own bugs; each of these exchanges went on without us, to the long pool if it was not routed yet.",
-    )
-    meter.create_observable_gauge(
-        "dualpool.streams", [lambda _: [Observation(ledger.streams)]], "{stream}", "gRPC streams open."
-    )
+    declare(meter, names.DECISIONS, decisions)
+    declare(meter, names.OBSERVED, one(lambda: ledger.observed))
+    declare(meter, names.FOLLOWED, each("pool", ledger.followed))
+    declare(meter, names.UNDECIDED, each("reason", ledger.undecided))
+    declare(meter, names.INTERNAL_ERRORS, one(lambda: ledger.internal_errors))
+    declare(meter, names.STREAMS, one(lambda: ledger.streams))
+    declare(meter, names.SHADOW, one(lambda: int(ledger.shadow)))
 
 
 def _declare_answers(meter: Meter, ledger: Ledger) -> None:
-    meter.create_observable_counter(
-        "dualpool.answers.read", [_by("outcome", ledger.answers_read)], "{answer}", "Answers read for usage."
-    )
-    meter.create_observable_counter(
-        "dualpool.learned", [lambda _: [Observation(ledger.learned)]], "{answer}", "Answers the estimator took in."
-    )
-    meter.create_observable_counter(
-        "dualpool.estimates.compared",
-        [_by("category", ledger.compared)],
-        "{estimate}",
-        "Estimates compared with usage.",
-    )
-    meter.create_observable_counter(
-        "dualpool.estimates.abs_error",
-        [_by("category", ledger.abs_errors)],
-        "",
-        "Sum of |estimate - truth| / truth over the compared estimates, without margin, before learning.",
-    )
-    meter.create_observable_counter(
-        "dualpool.state.saves", [_by("outcome", ledger.state_saves)], "{save}", "Times the state file was written."
-    )
+    declare(meter, names.ANSWERS_READ, each("outcome", ledger.answers_read))
+    declare(meter, names.LEARNED, one(lambda: ledger.learned))
+    declare(meter, names.COMPARED, each("category", ledger.compared))
+    declare(meter, names.ABS_ERROR, each("category", ledger.abs_errors))
 
 
 def _declare_judgements(meter: Meter, ledger: Ledger) -> None:
-    def realised(_: CallbackOptions) -> Iterable[Observation]:
-        share = ledger.under_realised
-        return [] if share is None else [Observation(share)]
-
-    meter.create_observable_counter(
-        "dualpool.judged", [lambda _: [Observation(ledger.judged)]], "{request}", "Decisions the usage can judge."
-    )
-    meter.create_observable_counter(
-        "dualpool.misroutes", [_by("direction", ledger.misroutes)], "{request}", "Decisions the usage contradicts."
-    )
-    meter.create_observable_counter(
-        "dualpool.judged.weighted",
-        [lambda _: [Observation(ledger.judged_weight)]],
-        "{request}",
-        "Requests that the judged decisions stand for, by the share of their like that is observed.",
-    )
-    meter.create_observable_counter(
-        "dualpool.misroutes.weighted",
-        [_by("direction", ledger.misroute_weights)],
-        "{request}",
-        "Requests that the contradicted decisions stand for.",
-    )
-    meter.create_observable_gauge(
-        "dualpool.under.realised",
-        [realised],
-        "",
-        f"Share of requests that went short and did not fit, by their weights; half-life {REALISED_HALF_LIFE:.0f}.",
-    )
+    declare(meter, names.JUDGED, one(lambda: ledger.judged))
+    declare(meter, names.MISROUTES, each("direction", ledger.misroutes))
+    declare(meter, names.JUDGED_WEIGHTED, one(lambda: ledger.judged_weight))
+    declare(meter, names.MISROUTES_WEIGHTED, each("direction", ledger.misroute_weights))
+    declare(meter, names.UNDER_REALISED, one(lambda: ledger.under_realised))
+    declare(meter, names.TRUNCATIONS, one(lambda: ledger.truncations))
+    declare(meter, names.TRUNCATIONS_WEIGHTED, one(lambda: ledger.truncation_weight))
+    declare(meter, names.ESCALATIONS, each("status_class", ledger.escalations))
+    declare(meter, names.ESCALATIONS_WEIGHTED, each("status_class", ledger.escalation_weights))
+    declare(meter, names.REFUSALS, each("refusal", ledger.refusals))
 
 
-def _by(label: str, counts: Mapping[Any, float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    """Reads a copy: collection runs on another thread than the counting."""
-    return lambda _: [Observation(count, {label: str(key)}) for key, count in list(counts.items())]
+def _declare_operation(meter: Meter, ledger: Ledger) -> None:
+    declare(meter, names.STATE_SAVES, each("outcome", ledger.state_saves))
+    declare(meter, names.SETTINGS_RELOADS, each("outcome", ledger.reloads))
+    declare(meter, names.SETTINGS_REFUSED, one(lambda: int(ledger.settings_refused)))
+    declare(meter, names.SETTINGS_AWAITING_RESTART, one(lambda: ledger.settings_awaiting_restart))
+    declare(meter, names.ACCESS_LOG_LINES, each("outcome", ledger.access_log_lines))
+    declare(meter, names.PEERS_LESSONS, each("outcome", ledger.peer_lessons))
+    declare(meter, names.OTLP_FAILURES, each("signal", ledger.otlp_failures))

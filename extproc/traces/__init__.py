@@ -5,6 +5,6 @@ Knows files and their formats; neither requests as text nor what anybody does wi
 
 from extproc.traces.cdf import LengthCdf
 from extproc.traces.columns import Trace
-from extproc.traces.reading import FORMATS, read_trace
+from extproc.traces.reading import FORMATS, read_log, read_trace
 
-__all__ = ["FORMATS", "LengthCdf", "Trace", "read_trace"]
+__all__ = ["FORMATS", "LengthCdf", "Trace", "read_log", "read_trace"]

@@ -35,6 +35,10 @@ class Trace(NamedTuple):
     """n + 1 positions in `prefixes`: where the prefix blocks of each request begin; None where none are named."""
     prefixes: Ints | None = None
     """Names of blocks of 512 prompt tokens; equal names mean equal text up to the end of the block."""
+    drawn: int = 0
+    """Requests whose lengths nobody read, so that they are those of another one like it."""
+    cut: bool = False
+    """The last line had no end, as where a process was killed while it wrote, and was passed over."""
 
     @property
     def requests(self) -> int:
@@ -72,7 +76,7 @@ class Columns:
         self._prompt.append(_count(record.prompt_tokens))
         self._output.append(_count(record.output_tokens))
         self._declared.append(_count(record.declared_tokens))
-        self._time_s.append(_time_s(record.time_s))
+        self._time_s.append(checked_time_s(record.time_s))
         self._category.append(ABSENT if record.category is None else CATEGORIES.index(record.category))
         self._prefixes.extend(record.prefixes)
         self._prefix_from.append(len(self._prefixes))
@@ -125,7 +129,12 @@ def _count(value: int | None) -> int:
     return value
 
 
-def _time_s(value: float | None) -> float:
+def checked_time_s(value: float | None) -> float:
+    """A time, or NaN for none.
+
+    Raises:
+        ValueError: it has no end.
+    """
     if value is None:
         return math.nan
     if not math.isfinite(value):

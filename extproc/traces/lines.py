@@ -1,12 +1,13 @@
 """One line of each format → `Record`; knows the formats' names, and refuses what does not fit with a ValueError.
 
-Our own access log is one JSON object a line:
+Our own access log is one JSON object a line; `extproc.traces.accesslog` names all its keys, of which these count here:
 
-    {"time": "2026-01-31T08:00:00.125Z", "prompt_tokens": 1200, "completion_tokens": 310, "max_tokens": 1024,
-     "category": "prose", "pool": "short"}
+    {"time": "2026-01-31T08:00:00.125Z", "pool": "short", "reason": "fits", "budget_tokens": 2300, "max_tokens": 1024,
+     "category": "prose", "weight": 5.0, "prompt_tokens": 1200, "completion_tokens": 310}
 
 `time` is ISO 8601, taken for UTC where it names no zone; `arrival_s` in seconds from any moment may stand in its place.
-`max_tokens` and `category` may be missing or null; other keys, such as `pool`, are passed over.
+All but `prompt_tokens` may be missing or null, and it too where `pool` says that there was a request: `LogColumns` has
+what becomes of those. Other keys are passed over.
 """
 
 import csv
@@ -16,14 +17,22 @@ from datetime import UTC, datetime
 import msgspec
 
 from extproc.routing.values import Category
+from extproc.traces.accesslog import Count, RequestWeight
 from extproc.traces.columns import Record
 
 CSV_PROMPT, CSV_OUTPUT = ("ContextTokens", "num_prefill_tokens"), ("GeneratedTokens", "num_decode_tokens")
-CSV_TIME = "TIMESTAMP"
+CSV_TIMES = ("TIMESTAMP",)
 MOONCAKE_KEY, LOG_KEY = "input_length", "prompt_tokens"
 MOONCAKE_TICK_S = 3.0
 """Mooncake's times are rounded down to this (kvcache-ai/Mooncake, traces of FAST'25)."""
 _MS = 1e-3
+
+
+KEYS = (
+    f"a request of Mooncake's has {MOONCAKE_KEY}, output_length, timestamp and hash_ids, one of our access log has"
+    f" {LOG_KEY}, completion_tokens, max_tokens, category and time or arrival_s, a table of lengths has cdf"
+)
+"""That are known in JSON, for messages."""
 
 
 class MooncakeLine(msgspec.Struct):
@@ -36,14 +45,27 @@ class MooncakeLine(msgspec.Struct):
 
 
 class LogLine(msgspec.Struct):
-    """A line of our own access log."""
+    """A line of our own access log, as far as it tells what came."""
 
-    prompt_tokens: int
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     arrival_s: float | None = None
     time: str | None = None
-    max_tokens: int | None = None
+    max_tokens: Count | None = None
     category: Category | None = None
+    weight: RequestWeight | None = None
+    pool: str | None = None
+    reason: str | None = None
+    budget_tokens: Count | None = None
+
+    @property
+    def time_s(self) -> float | None:
+        """When it came.
+
+        Raises:
+            ValueError: the time is none.
+        """
+        return self.arrival_s if self.time is None else seconds_of(self.time)
 
 
 def mooncake_record(line: str) -> Record:
@@ -53,17 +75,10 @@ def mooncake_record(line: str) -> Record:
     return Record(parsed.input_length, parsed.output_length, time_s, prefixes=parsed.hash_ids)
 
 
-def log_record(line: str) -> Record:
-    """A line of our access log."""
-    parsed = _log.decode(line)
-    time_s = parsed.arrival_s if parsed.time is None else seconds_of(parsed.time)
-    return Record(parsed.prompt_tokens, parsed.completion_tokens, time_s, parsed.max_tokens, parsed.category)
-
-
 def csv_reader(header: str) -> Callable[[str], Record] | None:
     """What reads the other lines of a CSV with this header; None where it names no prompt lengths."""
     names = next(csv.reader([header]))
-    prompt, output, time = (_position(names, of) for of in (CSV_PROMPT, CSV_OUTPUT, (CSV_TIME,)))
+    prompt, output, time = (_position(names, of) for of in (CSV_PROMPT, CSV_OUTPUT, CSV_TIMES))
     if prompt is None:
         return None
 
@@ -72,8 +87,8 @@ def csv_reader(header: str) -> Callable[[str], Record] | None:
         if len(cells) != len(names):
             raise ValueError(f"{len(cells)} cells under {len(names)} names")
         return Record(
-            int(cells[prompt]),
-            None if output is None else int(cells[output]),
+            _count(cells[prompt]),
+            None if output is None else _count(cells[output]),
             None if time is None else seconds_of(cells[time]),
         )
 
@@ -92,9 +107,27 @@ def seconds_of(text: str) -> float:
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
+def _count(cell: str) -> int:
+    """A whole number; spreadsheets and data frames write it as 5.0 where another cell of the column is empty."""
+    try:
+        return int(cell)
+    except ValueError:
+        value = float(cell)
+        if not value.is_integer():
+            raise
+        return int(value)
+
+
 def _position(names: Sequence[str], wanted: Sequence[str]) -> int | None:
-    return next((at for at, name in enumerate(names) if name.strip() in wanted), None)
+    """Of a column by its name, however that is written: ContextTokens, context_tokens."""
+    plain = {_plain(name) for name in wanted}
+    return next((at for at, name in enumerate(names) if _plain(name) in plain), None)
+
+
+def _plain(name: str) -> str:
+    return name.strip().replace("_", "").lower()
 
 
 _mooncake = msgspec.json.Decoder(MooncakeLine)
-_log = msgspec.json.Decoder(LogLine)
+log_line = msgspec.json.Decoder(LogLine).decode
+"""A line of our access log; raises msgspec.MsgspecError for what is none."""

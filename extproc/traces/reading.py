@@ -1,7 +1,7 @@
 """A file → `Trace` or `LengthCdf`: tells its format by what it holds, and names the line where it does not fit."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from extproc.traces.columns import Columns, Record, Trace
 from extproc.traces.files import read_lines
 from extproc.traces.lines import (
     CSV_PROMPT,
+    KEYS,
     LOG_KEY,
     MOONCAKE_KEY,
     MOONCAKE_TICK_S,
     csv_reader,
-    log_record,
     mooncake_record,
 )
+from extproc.traces.logs import LogColumns
 
 FORMATS = (
     f"a CSV with a column {' or '.join(CSV_PROMPT)}, JSONL with {MOONCAKE_KEY} or {LOG_KEY},"
@@ -27,7 +28,7 @@ FORMATS = (
 )
 """What `read_trace` reads, for messages."""
 _Lines = Iterator[tuple[int, str]]
-_BAD = (ValueError, TypeError, KeyError, AttributeError, OverflowError, msgspec.MsgspecError)
+_BAD = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 
 def read_trace(path: Path, *, seed: int = 0) -> Trace | LengthCdf:
@@ -39,7 +40,7 @@ def read_trace(path: Path, *, seed: int = 0) -> Trace | LengthCdf:
 
     Args:
         path: the file.
-        seed: of the spread of Mooncake's times, which are rounded to three seconds.
+        seed: of the spread of Mooncake's times, which are rounded to three seconds, and of what `read_log` draws.
 
     Raises:
         ConfigurationError: the file cannot be read, or a line does not fit; its number is named.
@@ -52,7 +53,9 @@ def read_trace(path: Path, *, seed: int = 0) -> Trace | LengthCdf:
     if MOONCAKE_KEY in line:
         return _records(path, chain([first], lines), mooncake_record, tick_s=MOONCAKE_TICK_S, seed=seed)
     if LOG_KEY in line:
-        return _records(path, chain([first], lines), log_record)
+        return read_log([path], seed=seed)
+    if _is_object_of_others(line):
+        raise _mistake(f"{path}, line {number}", f"no key is known: {KEYS}")
     if line.lstrip()[:1] in "[{":
         return _cdf(path, line + "".join(rest for _, rest in lines))
     of_csv = csv_reader(line)
@@ -61,14 +64,49 @@ def read_trace(path: Path, *, seed: int = 0) -> Trace | LengthCdf:
     return _records(path, lines, of_csv)
 
 
+def read_log(paths: Sequence[Path], *, seed: int = 0) -> Trace:
+    """What our own access logs say of traffic, all of them together: those of several processes, or renamed ones.
+
+    Args:
+        paths: the files.
+        seed: of what is drawn for requests whose answers nobody read.
+
+    Raises:
+        ConfigurationError: a file cannot be read, a line does not fit, or no answer of them all was read.
+    """
+    columns = LogColumns()
+    for path in paths:
+        for number, line in read_lines(path):
+            try:
+                columns.add(line)
+            except _BAD as error:
+                raise _mistake(f"{path}, line {number}", error) from error
+    where = ", ".join(map(str, paths))
+    if not columns.read:
+        raise _mistake(where, f"it holds no request with a prompt's length, and {columns.unread} without")
+    return columns.trace(seed=seed)
+
+
+def _is_object_of_others(line: str) -> bool:
+    """A whole JSON object that is no table of lengths: a request whose keys nobody knows."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "cdf" not in found
+
+
 def _records(path: Path, lines: _Lines, read: Callable[[str], Record], *, tick_s: float = 0.0, seed: int = 0) -> Trace:
-    columns = Columns()
+    columns, cut = Columns(), False
     for number, line in lines:
         try:
             columns.add(read(line))
         except _BAD as error:
+            # Only the last line of a file has no end; one that fits all the same is taken as it stands.
+            if cut := not line.endswith("\n"):
+                break
             raise _mistake(f"{path}, line {number}", error) from error
-    trace = columns.trace(tick_s=tick_s, seed=seed)
+    trace = columns.trace(tick_s=tick_s, seed=seed)._replace(cut=cut)
     if not trace.requests:
         raise _mistake(str(path), "it holds no request with a prompt")
     return trace

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,15 @@ def test_a_threshold_no_envoy_of_ours_can_serve_is_refused(app: typer.Typer) -> 
     result = CliRunner().invoke(app, ["--threshold-tokens", "1000000", "--buffer-limit-bytes", "8388608"])
     assert isinstance(result.exception, ConfigurationError)
     assert "too large" in str(result.exception)
+
+
+def test_escalation_can_be_left_out_and_its_patience_set(app: typer.Typer) -> None:
+    """Each option ends in the configuration that the typed options make of it."""
+    local = EXAMPLES["envoy.yaml"]
+    chosen = {
+        "--no-escalation": replace(local, escalate=False),
+        "--hedge-after-s=90": replace(local, hedge_after_s=90.0),
+        "--orca": replace(local, orca=True),
+    }
+    for option, options in chosen.items():
+        assert CliRunner().invoke(app, [option]).stdout == bootstrap_yaml(options)

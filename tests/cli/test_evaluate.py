@@ -62,7 +62,7 @@ def test_every_flag_reaches_its_place(requests_file: Path, tmp_path: Path) -> No
     flags = (
         "--tokenizer qwen3 --max-tokens-mix 50:.5,100:.5 --escaped-share .3 --promise .01 --swap-tokenizer-at .5"
         " --poison .1 --poison-kind hostile --observe-share .5 --no-memory --ema-margin 1 --ema-decay .95"
-        " --hold-out .25 --jobs 1 --json"
+        " --hold-out .25 --streams-carry-usage --jobs 1 --json"
     )
     found = json.loads(run(*few(requests_file), *flags.split(), "--trace", trace, "--plot", picture))
     asked = found["arguments"]
@@ -74,6 +74,7 @@ def test_every_flag_reaches_its_place(requests_file: Path, tmp_path: Path) -> No
         "swap_tokenizer_at": 0.5,
         "answers": {"poisoned_share": 0.1, "poison": "hostile"},
         "observe_share": 0.5,
+        "streams_carry_usage": True,
         "memory": False,
         "held_back": None,
         "held_out_share": 0.25,
@@ -88,6 +89,15 @@ def test_every_flag_reaches_its_place(requests_file: Path, tmp_path: Path) -> No
     assert asked["output_mix"]["values"] == [50, 100]
     assert found["swap"]["ema"]["requests_during"] > 0
     assert picture.read_text().startswith("<?xml")
+
+
+def test_notes_leave_the_json_alone(requests_file: Path) -> None:
+    """They go to standard error, and stand in it under a key of their own."""
+    with requests_file.open("a") as lines:
+        lines.write('{"body": "{}", "llama3_tokens": null}\n')
+    shown = CliRunner().invoke(app, ["evaluate", *map(str, few(requests_file)), "--json", "--jobs", "1"])
+    assert len(json.loads(shown.stdout)["warnings"]) == 1
+    assert "1 row of" in " ".join(shown.stderr.split())
 
 
 def test_two_processes_come_to_the_same(requests_file: Path) -> None:
@@ -111,6 +121,7 @@ def test_a_person_gets_tables(requests_file: Path) -> None:
         (["--requests", "gone.jsonl"], "gone.jsonl cannot be read"),
         (["--requests", "x", "--estimators", "best"], "there are fixed"),
         (["--requests", "x", "--max-tokens-mix", "half"], "expected TOKENS:SHARE"),
+        (["--requests", "x", "--max-tokens-mix", ""], "expected TOKENS:SHARE"),
         (["--requests", "x", "--promise", "0"], "above 0"),
         (["--requests", "x", "--plot", "a.gif"], "must end in"),
     ],

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 COMMANDS = (
-    "serve", "envoy-config", "mock-vllm", "demo", "bench", "evaluate", "plan", "simulate", "validate", "bench-sim",
-    "state",
+    "serve", "envoy-config", "mock-vllm", "demo", "bench", "evaluate", "plan", "report", "simulate", "validate",
+    "bench-sim", "state", "status",
 )  # fmt: skip
 
 

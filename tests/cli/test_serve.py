@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 from typer.testing import CliRunner
 
 from extproc.cli import app
@@ -18,3 +21,16 @@ def test_settings_are_printed_instead_of_serving() -> None:
     shown = CliRunner().invoke(app, ["serve", "--print-settings"])
     assert shown.exit_code == 0
     assert shown.stdout == defaults_yaml()
+
+
+def test_closed_standard_streams_are_no_harm() -> None:
+    """As some init systems start services: no socket takes their place, which libuv would abort on at the end."""
+    script = (
+        "import os\n"
+        "os.closerange(0, 3)\n"
+        "from extproc.cli.serve import _keep_standard_streams\n"
+        "_keep_standard_streams()\n"
+        "taken = [os.readlink(f'/proc/self/fd/{number}') for number in range(3)]\n"
+        "os._exit(0 if taken == ['/dev/null'] * 3 else 1)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -43,6 +43,39 @@ def test_the_router_parts_two_pools() -> None:
     assert sum(counts) == 320
 
 
+def test_a_small_short_pool_is_relieved_and_says_so() -> None:
+    """The course of the threshold and of the spilling, in the JSON and in a note."""
+    flags = ("--spillover", "--adaptive-threshold", "--short-max-model-len", "4096", "--short-max-num-seqs", "4")
+    found = simulated("--short", "1", "--long", "3", "--threshold", "2048", "--requests", "2000", *flags)
+    course = found["course"]
+    assert len(course["time_s"]) == len(course["threshold_tokens"]) > 10
+    assert max(course["spilled_from_short"]) > 0.0
+    assert min(course["threshold_tokens"]) < 2048
+    assert found["pools"][0]["instance"]["max_model_len"] == 4096
+    assert any(note.startswith("Steered: threshold from") for note in found["notes"])
+
+
+def test_without_steering_there_is_no_course() -> None:
+    """Nor a note of one."""
+    found = simulated(*TWO)
+    assert found["course"] is None
+    assert not any(note.startswith("Steered") for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--spillover", "--router", "oracle"), "steer the service's router"),
+        (("--adaptive-threshold", "--router", "random"), "steer the service's router"),
+        (("--short-max-model-len", "1024"), "must hold --threshold 2048"),
+    ],
+)
+def test_what_cannot_be_steered_is_refused(flags: tuple[str, ...], complaint: str) -> None:
+    """Before anything is simulated."""
+    with pytest.raises(ConfigurationError, match=complaint):
+        run(*SMALL, *TWO, *flags)
+
+
 def test_the_truth_misroutes_nothing_and_chance_does() -> None:
     """Under and over by who routes."""
     oracle, chance = (simulated(*TWO, "--router", router)["confirmed"] for router in ("oracle", "random"))

@@ -83,3 +83,32 @@ def test_mistakes_are_named(arguments: tuple[str, ...], complaint: str, director
     """Each in one line that says what to give instead."""
     with pytest.raises(ConfigurationError, match=complaint):
         run(directory, *arguments)
+
+
+def test_assumptions_go_beside_the_figures(directory: Path, tmp_path: Path) -> None:
+    """With --json they are on standard error, a line each; a person finds them in the report."""
+    gpu = tmp_path / "gpu.yaml"
+    gpu.write_text("name: card\nmemory_gib: 48\nbandwidth_tb_s: 1.0\nbf16_tflops: 300\n")
+    arguments = ["validate", str(directory), "--gpu", str(gpu), "--model", "llama-3.1-8b"]
+    shown = CliRunner().invoke(app, [*arguments, "--json"])
+    assert "ttft_mean_s" in json.loads(shown.stdout)
+    assert "dualpool: kind of memory: GDDR assumed by its bandwidth\n" in shown.stderr
+    assert "Kind of memory: GDDR assumed by its bandwidth." in CliRunner().invoke(app, arguments).stdout
+
+
+def test_a_person_sees_bars(directory: Path) -> None:
+    """Of running, waiting and KV, without a file."""
+    shown = run(directory, *NAMED)
+    for row in ("running simulated", "waiting simulated", "KV simulated"):
+        assert row in shown
+
+
+def test_calibration_may_also_show(directory: Path, tmp_path: Path) -> None:
+    """With --json the figures of the refitted entry, its factors on standard error; with --plot a picture of it."""
+    mine, picture = tmp_path / "mine.yaml", tmp_path / "p.svg"
+    arguments = ["validate", str(directory), *NAMED, "--calibrate", str(mine), "--plot", str(picture), "--json"]
+    shown = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert json.loads(shown.stdout)["tpot_mean_s"]["error"] == pytest.approx(0, abs=0.2)
+    assert "decode ×" in shown.stderr
+    assert mine.exists()
+    assert picture.exists()

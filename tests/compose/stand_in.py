@@ -24,6 +24,8 @@ from extproc.envoyconfig.binary import find_envoy
 
 ROOT = Path(__file__).parents[2]
 NAME = "dualpool-stand-in"
+PROMETHEUS = ROOT / ".prometheus/usr/bin/prometheus"
+"""What `make prometheus` fetches; without it there is no such image."""
 TOOLS = ("bash", "sh", "cat", "id", "touch")
 """What the Dockerfile, the health checks and the tests call."""
 LEFT_OUT = ("test", "idlelib", "lib2to3", "site-packages", "dist-packages", "config-*", "_tkinter*")
@@ -37,6 +39,10 @@ def main() -> None:
         "PYTHON_IMAGE": f"{NAME}/python:{_tag(python, ROOT / 'pyproject.toml', ROOT / 'constraints.txt')}",
         "ENVOY_IMAGE": f"{NAME}/envoy:{_tag(envoy)}",
     }
+    if PROMETHEUS.exists():
+        images["PROMETHEUS_IMAGE"] = f"{NAME}/prometheus:{_tag(PROMETHEUS)}"
+        if not _exists(images["PROMETHEUS_IMAGE"]):
+            _make_prometheus(images["PROMETHEUS_IMAGE"])
     if not _exists(images["PYTHON_IMAGE"]):
         _make_python(images["PYTHON_IMAGE"], python)
     if not _exists(images["ENVOY_IMAGE"]):
@@ -47,7 +53,7 @@ def main() -> None:
 def _make_python(image: str, python: Path) -> None:
     """Laid out below /usr/local as in the official image; pip finds its packages in the image alone."""
     name = f"python{sysconfig.get_python_version()}"
-    with _root(image, PIP_NO_INDEX="1", PIP_FIND_LINKS="/wheels") as root:
+    with _root(image, "ENV PIP_NO_INDEX=1", "ENV PIP_FIND_LINKS=/wheels") as root:
         _copy(python, root / "usr/local/bin" / name)
         for link in ("python", "python3"):
             (root / "usr/local/bin" / link).symlink_to(name)
@@ -64,8 +70,19 @@ def _make_envoy(image: str, envoy: Path) -> None:
         _copy_libraries([envoy], root)
 
 
+def _make_prometheus(image: str) -> None:
+    """With its entry point, the wget of the health check, and a folder for data, as in the official image."""
+    with _root(image, 'ENTRYPOINT ["/usr/bin/prometheus"]') as root:
+        _copy(PROMETHEUS, root / "usr/bin/prometheus")
+        wget = Path(shutil.which("wget") or "wget")
+        _copy(wget, root / "usr/bin/wget")
+        _copy_libraries([PROMETHEUS, wget], root)
+        (root / "prometheus").mkdir()
+        (root / "prometheus").chmod(0o1777)
+
+
 @contextmanager
-def _root(image: str, **environment: str) -> Iterator[Path]:
+def _root(image: str, *changes: str) -> Iterator[Path]:
     """A folder that becomes the image's root file system; it begins with a shell and a few tools."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -80,16 +97,15 @@ def _root(image: str, **environment: str) -> Iterator[Path]:
             _copy(tool, root / "usr/bin" / tool.name)
         _copy_libraries(tools, root)
         yield root
-        _import(root, image, environment)
+        _import(root, image, changes)
 
 
-def _import(root: Path, image: str, environment: dict[str, str]) -> None:
+def _import(root: Path, image: str, changes: Iterable[str]) -> None:
     """In place of older ones. What is built on it inherits the label, so that all of it can be found and removed."""
     repository = image.partition(":")[0]
     _remove(repository)
-    changes = [f"LABEL {NAME}={repository}", "ENV PATH=/usr/local/bin:/usr/bin"]
-    changes += [f"ENV {name}={value}" for name, value in environment.items()]
-    flags = [flag for change in changes for flag in ("--change", change)]
+    described = [f"LABEL {NAME}={repository}", "ENV PATH=/usr/local/bin:/usr/bin", *changes]
+    flags = [flag for change in described for flag in ("--change", change)]
     pack = ["tar", "--create", "--owner=0", "--group=0", "--numeric-owner", "--directory", str(root), "."]
     with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
         subprocess.run(

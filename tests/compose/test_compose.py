@@ -51,10 +51,10 @@ class Stack:
         line = ["docker", "exec", self.container(service), *command]
         return subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
 
-    def wait_until_healthy(self) -> None:
-        """Wait for every service's own health check."""
+    def wait_until_healthy(self, *services: str) -> None:
+        """Wait for the own health check of these services, or of all that run without a profile."""
         give_up_s = time.monotonic() + 60.0
-        for service in RUNNING:
+        for service in services or RUNNING:
             while (health := self.inspect(service)["State"]["Health"])["Status"] != "healthy":
                 assert time.monotonic() < give_up_s, (service, health)
                 time.sleep(0.5)
@@ -69,11 +69,11 @@ class Stack:
 def stack() -> Iterator[Stack]:
     """The whole file, built and running; nothing of it is left afterwards but base images."""
     command = (*_compose_command(), "--project-name", f"dualpool-test-{os.getpid()}", "--project-directory", str(ROOT))
-    ports = dict.fromkeys(("ENVOY_PORT", "ADMIN_PORT", "METRICS_PORT"), "0")
+    ports = dict.fromkeys(("ENVOY_PORT", "ADMIN_PORT", "METRICS_PORT", "PROMETHEUS_PORT"), "0")
     environment = {**os.environ, **_base_images(), **ports, "REQUESTS": str(REQUESTS)}
-    running = Stack((*command, "--profile", "load"), environment)
+    running = Stack((*command, "--profile", "load", "--profile", "observability"), environment)
     try:
-        running.compose("build")
+        running.compose("build", *RUNNING, "load")
         running.compose("up", "--detach", *RUNNING)
         running.wait_until_healthy()
         yield running
@@ -95,7 +95,7 @@ def _compose_command() -> tuple[str, ...]:
 
 def _base_images() -> dict[str, str]:
     """Nothing where the images that the files name can be had; else images that stand in for them, made here."""
-    named = re.findall(r"\$\{\w+_IMAGE:-([^}]+)\}", FILE)
+    named = re.findall(r"\$\{(?:PYTHON|ENVOY)_IMAGE:-([^}]+)\}", FILE)
     if all(_answers("docker", "image", "inspect", image) or _answers("docker", "pull", image) for image in named):
         return {}
     made = _run(sys.executable, "tests/compose/stand_in.py")
@@ -183,6 +183,28 @@ def _samples(stack: Stack) -> float:
     address = stack.compose("port", "extproc", "9464").strip()
     lines = httpx.get(f"http://{address}/metrics", trust_env=False).text.splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("dualpool_model_samples{"))
+
+
+def test_prometheus_scrapes_all_of_it(stack: Stack) -> None:
+    """Locked down like the others, it reaches the service, Envoy and both pools by the targets of its configuration."""
+    image = yaml.safe_load(FILE)["services"]["prometheus"]["image"].partition(":-")[2].removesuffix("}")
+    if "PROMETHEUS_IMAGE" not in stack.environment and not _answers("docker", "pull", image):
+        pytest.skip("there is no image of Prometheus, and no `make prometheus` to make one of")
+    stack.compose("up", "--detach", "prometheus")
+    stack.wait_until_healthy("prometheus")
+    address = stack.compose("port", "prometheus", "9090").strip()
+    asked = {"query": "sum by (job) (up)"}
+    wanted = {"dualpool": "1", "envoy": "1", "vllm": "2"}
+    give_up_s = time.monotonic() + 60.0
+    while True:
+        answer = httpx.get(f"http://{address}/api/v1/query", params=asked, trust_env=False).json()
+        found = {series["metric"]["job"]: series["value"][1] for series in answer["data"]["result"]}
+        if found == wanted:
+            break
+        assert time.monotonic() < give_up_s, found
+        time.sleep(1.0)
+    assert stack.execute("prometheus", "touch", "/tmp/file").returncode == 1
+    stack.compose("rm", "--stop", "--force", "prometheus")
 
 
 def test_containers_end_by_themselves_when_told(stack: Stack) -> None:

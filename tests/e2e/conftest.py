@@ -4,7 +4,6 @@ import contextlib
 import os
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from extproc.demo.processes import LOOPBACK, Child, child, envoy, free_ports
 from extproc.envoyconfig.binary import find_envoy
 from extproc.envoyconfig.bootstrap import bootstrap_yaml
 from extproc.envoyconfig.options import Address, EnvoyOptions
+from tests.e2e.counted import metric_of, settled
 
 DUALPOOL = (sys.executable, "-m", "extproc")
 Filters = Sequence[Mapping[str, Any]]
@@ -54,14 +53,11 @@ class Service:
             self.running = None
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that carry these labels."""
-        with urllib.request.urlopen(f"http://{self.metrics}/metrics") as answer:
-            families = list(text_string_to_metric_families(answer.read().decode()))
-        samples = [sample for family in families for sample in family.samples]
-        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+        """The sum of a metric's samples that carry these labels, when what has ended is written down."""
+        return metric_of(settled(f"http://{self.metrics}/metrics"), name, **labels)
 
     def settle(self) -> None:
-        """Wait until every exchange is closed: a client may have its answer a moment before it is counted."""
+        """Wait until every exchange has ended: a client may have its answer a moment before that."""
         give_up_s = time.monotonic() + 5.0
         while self.metric("dualpool_streams"):
             assert time.monotonic() < give_up_s, "an exchange stays open"
@@ -97,18 +93,21 @@ def staged(
     before: Filters = (),
     behind: Filters = (),
     on_long: Mapping[str, Any] | None = None,
+    short_flags: Sequence[str] = (),
+    long_flags: Sequence[str] = (),
     **options: float,
 ) -> Iterator[Stage]:
     """A running deployment.
 
     `settings` are the service's environment; `before` and `behind` are filters on either side of ours, `on_long` what
-    the route to the long pool says to them; `options` go to Envoy's configuration.
+    the route to the long pool says to them; `short_flags` and `long_flags` are for the mock instances, `options` for
+    Envoy's configuration.
     """
     listen, admin, grpc, metrics, short, long = (Address(LOOPBACK, port) for port in free_ports(6))
     service = Service(grpc, metrics, settings or {})
     with contextlib.ExitStack() as stack:
-        short_instance = stack.enter_context(_instance("short", short, 8192))
-        stack.enter_context(_instance("long", long, 131_072))
+        short_instance = stack.enter_context(_instance("short", short, 8192, short_flags))
+        stack.enter_context(_instance("long", long, 131_072, long_flags))
         service.start()
         stack.callback(service.kill)
         config = EnvoyOptions(listen=listen, admin=admin, extproc=(grpc,), short=(short,), long=(long,), **options)  # type: ignore[arg-type] # limits and timeouts by name
@@ -132,9 +131,11 @@ def _surrounded(config: str, before: Filters, behind: Filters, on_long: Mapping[
     return yaml.safe_dump(parsed)
 
 
-def _instance(name: str, address: Address, max_model_len: int) -> contextlib.AbstractContextManager[Child]:
+def _instance(
+    name: str, address: Address, max_model_len: int, flags: Sequence[str]
+) -> contextlib.AbstractContextManager[Child]:
     command = [*DUALPOOL, "mock-vllm", "--host", address.host, "--port", str(address.port), "--name", name]
-    command += ["--max-model-len", str(max_model_len), "--speed", "instant"]
+    command += ["--max-model-len", str(max_model_len), "--speed", "instant", *flags]
     return child(name, command, answers_at=f"http://{address}/health")
 
 

@@ -142,8 +142,8 @@ def test_losing_the_service_in_mid_stream_leaves_the_stream_whole(stage_factory:
 
 
 def test_envoys_own_replies_teach_nothing(stage_factory: Factory) -> None:
-    """With the short pool dead Envoy answers in its place: nothing is read of that, while a real answer teaches."""
-    with stage_factory(settings={"DUALPOOL_OBSERVE_SHARE": "1.0"}) as stage:
+    """With the short pool dead and none to stand in, Envoy answers: that teaches nothing, while a real answer does."""
+    with stage_factory(settings={"DUALPOOL_OBSERVE_SHARE": "1.0"}, escalate=False) as stage:
         stage.short.process.kill()
         stage.short.process.wait()
         with stage.client() as client:

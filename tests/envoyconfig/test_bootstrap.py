@@ -21,6 +21,9 @@ VARIANTS: dict[str, dict[str, object]] = {
     "ipv6": {"listen": Address("::1", 10_000), "long": (Address("fd00::7", 8000),)},
     "baseline": {"baseline_listen": Address("127.0.0.1", 10_001)},
     "small buffers": {"buffer_limit_bytes": 32 * 1024, "message_timeout_s": 0.25},
+    "no escalation": {"escalate": False},
+    "hedging": {"hedge_after_s": 60.0},
+    "load reports": {"orca": True, "baseline_listen": Address("127.0.0.1", 10_001)},
 }
 each_variant = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
 
@@ -71,7 +74,7 @@ def explaining(path: tuple[str, ...]) -> list[int]:
 def test_every_reason_is_used(options: Build) -> None:
     """A reason that fits no value is left over from a setting that is gone."""
     used = set()
-    for changes in (VARIANTS["simplest"], VARIANTS["baseline"]):
+    for changes in (VARIANTS["simplest"], VARIANTS["hedging"], VARIANTS["load reports"]):
         plain = as_plain(bootstrap(options(**changes)), WHY)
         used |= {selector_for(path, WHY) for path, _ in walk(plain)}
     assert set(WHY) - used == set()
@@ -95,3 +98,9 @@ def test_what_the_operator_chose_is_where_envoy_reads_it(options: Build) -> None
     assert text.count("per_connection_buffer_limit_bytes: 77777") == 4
     assert text.count("message_timeout: 2.500s") == 1
     assert yaml.safe_load(text)["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 1234}
+
+
+def test_without_escalation_nothing_of_it_is_left(options: Build) -> None:
+    """The short route leads to the short pool alone, and the clusters are those of an Envoy that never asks twice."""
+    text = bootstrap_yaml(options(escalate=False))
+    assert not any(word in text for word in ("retry", "hedge", "overprovisioning", "short_then_long"))

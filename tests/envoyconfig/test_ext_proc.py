@@ -4,7 +4,8 @@ import pytest
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExternalProcessor
 
 from extproc.envoyconfig.ext_proc import ext_proc_filter
-from extproc.routing.headers import OWN_HEADERS
+from extproc.envoyconfig.orca import REPORT_HEADER
+from extproc.routing.headers import OWN_HEADERS, SERVED_HEADER
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_the_service_can_set_our_headers_and_no_others(processor: ExternalProces
     allowed = re.compile(rules.allow_expression.regex)
     assert rules.disallow_all
     assert all(allowed.fullmatch(name) for name in OWN_HEADERS)
-    others = ["x-dualpool-pools", "x-dualpool-", "host", ":authority", "authorization", "content-length"]
+    others = ["x-dualpool-pools", "x-dualpool-", SERVED_HEADER, "host", ":authority", "authorization", "content-length"]
     assert not any(allowed.fullmatch(name) for name in others)
 
 
@@ -44,4 +45,5 @@ def test_credentials_never_leave_envoy(processor: ExternalProcessor) -> None:
     assert rules.allowed_headers is not None
     told = {pattern.exact for pattern in rules.allowed_headers.patterns}
     assert {":path", ":method", ":status", "content-type", "content-length", "content-encoding"} <= told
+    assert {"traceparent", "x-envoy-attempt-count", SERVED_HEADER, REPORT_HEADER} <= told
     assert told.isdisjoint({None, "", "authorization", "cookie", "set-cookie", "x-api-key", "api-key"})

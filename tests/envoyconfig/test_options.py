@@ -51,6 +51,10 @@ def test_a_name_is_told_from_an_ip_address(host: str, *, is_ip: bool) -> None:
         ({"message_timeout_s": 0.0}, "above zero"),
         ({"message_timeout_s": float("nan")}, "above zero"),
         ({"message_timeout_s": float("inf")}, "at most 60 s"),
+        ({"hedge_after_s": 0.5}, "after 1 to 3600 s"),
+        ({"hedge_after_s": float("nan")}, "after 1 to 3600 s"),
+        ({"hedge_after_s": 3601.0}, "after 1 to 3600 s"),
+        ({"hedge_after_s": 60.0, "escalate": False}, "part of escalation"),
     ],
 )
 def test_options_that_envoy_could_not_use_are_refused(

@@ -53,6 +53,24 @@ def test_changes_and_sessions_are_by_estimator(document: dict[str, Any]) -> None
     assert document["sessions"]["fixed"]["extending"]["count"] == 1
 
 
+def test_what_could_not_be_judged_is_null(asked: Asked, requests_file: Path) -> None:
+    """Also its range; what was left out, and why, stands beside it."""
+    lines = requests_file.read_text().replace("max_tokens", "least_tokens")
+    requests_file.write_text(lines + '\n{"body": "{}"}\n{"body": "{", "llama3_tokens": 3}\n')
+    options = asked()
+    found = json.loads(as_json(evaluate(options, lambda: None), options))
+    fixed = found["estimators"]["fixed"]
+    assert (fixed["judged"], fixed["under"], fixed["range"]["over"], fixed["held_out"]["under"]) == (
+        0,
+        None,
+        None,
+        None,
+    )
+    assert fixed["not_judged"]["output_undeclared"] == pytest.approx(1 - fixed["not_judged"]["unreadable"])
+    assert (found["left_out"], found["flawed_rows"]) == ({"without llama3_tokens": 1}, {"unreadable": 1})
+    assert any("--max-tokens-mix" in warning for warning in found["warnings"])
+
+
 def test_what_was_asked_stands_beside_it(document: dict[str, Any]) -> None:
     """Every argument, so that a figure can be had again."""
     arguments = document["arguments"]

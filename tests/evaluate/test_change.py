@@ -52,6 +52,7 @@ def test_what_cannot_be_judged_is_left_out() -> None:
     """Requests without a limit on their output are no one's mistake."""
     found = change([record._replace(judged=False) for record in run({1}, 50)] + run({1}, 10), 0.5)
     assert (found.under_during, found.requests_during) == (0.1, 10)
+    assert change([], 0.5) == Change(None, None, 0, None, 0)
 
 
 def test_seeds_together() -> None:
@@ -61,6 +62,13 @@ def test_seeds_together() -> None:
     assert (found.requests_during, found.requests_after) == (400, 1000)
     assert found.under_during == pytest.approx(7 / 400)
     assert found.under_after == pytest.approx(3 / 1000)
+
+
+def test_a_seed_without_such_requests_has_no_share() -> None:
+    """The others speak for it; where none has any there is none."""
+    found = pooled([Change(100, 0.01, 300, None, 0), Change(200, 0.04, 100, None, 0)])
+    assert (found.under_after, found.requests_after) == (None, 0)
+    assert pooled([Change(0, None, 0, None, 0), Change(0, 0.5, 10, 0.0, 5)]).under_during == 0.5
 
 
 def test_a_seed_that_never_came_back_is_not_averaged_away() -> None:

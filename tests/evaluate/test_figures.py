@@ -17,7 +17,7 @@ from extproc.evaluate.figures import (
     shares,
 )
 from extproc.evaluate.record import Record
-from extproc.routing.values import Misroute, Stage
+from extproc.routing.values import Flaw, Misroute, Stage
 
 PLAIN = Record(
     category="prose",
@@ -33,13 +33,14 @@ PLAIN = Record(
 UNDER = PLAIN._replace(misroute=Misroute.UNDER, error=-0.4, category="code", cost_ns=8000)
 OVER = PLAIN._replace(misroute=Misroute.OVER, error=0.3, first_sight=False, observed=True)
 CERTAIN = PLAIN._replace(stage=Stage.BOUNDS, error=None, cost_ns=1000)
+FLAWED = PLAIN._replace(judged=False, stage=Stage.NONE, error=None, flaw=Flaw.UNREADABLE)
 UNJUDGED = PLAIN._replace(judged=False, stage=Stage.NONE, error=None, cost_ns=1000)
 
 
 def test_shares_are_of_what_could_be_judged() -> None:
     """One under and one over of four judged; the fifth had no limit on its output."""
     assert shares([PLAIN, UNDER, OVER, CERTAIN, UNJUDGED]) == Shares(4, 0.5, 0.25, 0.25)
-    assert shares([UNJUDGED]) == Shares(0, 0.0, 0.0, 0.0)
+    assert shares([UNJUDGED]) == Shares(0, None, None, None)
 
 
 def test_errors_are_measured_by_size() -> None:
@@ -77,7 +78,28 @@ def test_the_figures_of_a_run() -> None:
     assert found.first_sight == Shares(3, 1 / 3, 1 / 3, 0.0)
     assert (found.first_sight_error.count, found.first_sight_error.p95) == (2, 0.4)
     assert found.observed_share == 0.2
-    assert found.held_out == Shares(0, 0.0, 0.0, 0.0)
+    assert found.held_out == Shares(0)
+    assert {why: share for why, share in found.not_judged.items() if share} == {"output_undeclared": 0.2}
+
+
+def test_what_is_not_judged_is_told_by_its_reason() -> None:
+    """Flaws by their names, and what limits no output; every reason has its share, in every run."""
+    found = figures([PLAIN, UNJUDGED, FLAWED, FLAWED._replace(flaw=Flaw.MEDIA)])
+    assert set(found.not_judged) == {*Flaw, "output_undeclared"}
+    assert {why: share for why, share in found.not_judged.items() if share} == {
+        "output_undeclared": 0.25,
+        "unreadable": 0.25,
+        "media": 0.25,
+    }
+
+
+def test_where_nothing_is_judged_there_are_no_shares() -> None:
+    """Nothing is not none: the mean of such runs has no number either, and one that judged speaks for itself."""
+    found = figures([FLAWED, UNJUDGED])
+    assert [moment.under_so_far for moment in found.over_time] == [None, None]
+    assert found.by_category["prose"] == CategoryFigures(0, None, None, None, None)
+    assert mean([found, found]).shares == Shares(0)
+    assert mean([found, figures([UNDER, UNDER])]).shares == Shares(1, 1.0, 1.0, 0.0)
 
 
 def test_what_is_held_out_is_reported_apart() -> None:

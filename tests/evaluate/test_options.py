@@ -48,7 +48,7 @@ def test_names_are_read_in_order_and_once() -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     """The mistake lists those there are."""
-    with pytest.raises(ConfigurationError, match="there are fixed, ema, ema-true"):
+    with pytest.raises(ConfigurationError, match="there is no 'best'; there are fixed, ema, ema-true"):
         parse_contenders("fixed,best")
 
 

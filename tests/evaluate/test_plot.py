@@ -27,17 +27,27 @@ def test_the_panels_show_the_figures(asked: Asked) -> None:
     found = evaluate(options, lambda: None)
     misroutes, errors, over_time = draw(found, options).axes
     reports = list(found.estimators.values())
+    unders = [100 * (report.figures.shares.under or 0.0) for report in reports]
+    overs = [100 * (report.figures.shares.over or 0.0) for report in reports]
     heights = [bar.get_height() for bar in misroutes.patches if isinstance(bar, Rectangle)]
-    assert heights == pytest.approx(
-        [100 * report.figures.shares.under for report in reports]
-        + [100 * report.figures.shares.over for report in reports]
-    )
+    assert heights == pytest.approx(unders + overs)
     assert [line.get_label() for line in errors.lines] == ["fixed", "ema"]
     assert np.asarray(errors.lines[0].get_xdata())[0] == pytest.approx(100 * reports[0].figures.error_quantiles[0])
-    assert np.asarray(over_time.lines[0].get_ydata())[-1] == pytest.approx(
-        100 * reports[0].figures.shares.under, abs=1e-9
-    )
+    assert np.asarray(over_time.lines[0].get_ydata())[-1] == pytest.approx(unders[0], abs=1e-9)
     assert list(np.asarray(over_time.lines[-1].get_ydata())) == pytest.approx([0.1, 0.1])
+
+
+def test_what_could_not_be_judged_is_not_drawn(asked: Asked, requests_file: Path, tmp_path: Path) -> None:
+    """No bar, no line, and an ending in capitals is one too."""
+    requests_file.write_text(requests_file.read_text().replace("max_tokens", "least_tokens"))
+    options, path = asked(), tmp_path / "picture.PNG"
+    check(path, options)
+    found = evaluate(options, lambda: None)
+    plot(found, options, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    misroutes, _, over_time = draw(found, options).axes
+    assert all(np.isnan(bar.get_height()) for bar in misroutes.patches if isinstance(bar, Rectangle))
+    assert np.isnan(np.asarray(over_time.lines[0].get_ydata(), float)).all()
 
 
 @pytest.mark.parametrize(("name", "complaint"), [("a.gif", "must end in"), ("no/folder/a.png", "no such folder")])

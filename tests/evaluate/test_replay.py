@@ -10,12 +10,20 @@ from extproc.evaluate.replay import Replay, ReplayRules
 from extproc.evaluate.rows import Requests, Row, Tokenizer
 from extproc.evaluate.stream import Arrival
 from extproc.routing.estimators import EmaEstimator, FixedRatioEstimator
+from extproc.routing.observing import ObserveRules
 from extproc.routing.policy import TokenBudgetPolicy
-from extproc.routing.router import ObserveRules, Router
-from extproc.routing.values import Category, Correction, Decision, Misroute, Stage, Usage
+from extproc.routing.router import Router
+from extproc.routing.values import Category, Correction, Decision, Flaw, Misroute, Stage, Usage
 
 THRESHOLD = 2000
 OUTPUT = 500
+IMAGE = json.dumps(
+    {
+        "messages": [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}
+        ]
+    }
+)
 
 
 def row(text_bytes: int, llama: int, qwen: int = 1, category: str = "prose", **more: object) -> Row:
@@ -38,10 +46,12 @@ class Diary(Router):
         self.notes.append("route")
         return decision
 
-    def complete(self, decision: Decision, usage: Usage | None) -> Correction | None:
+    def complete(
+        self, decision: Decision, usage: Usage | None, *, elsewhere: bool = False, refused: bool = False
+    ) -> Correction | None:
         """As ever, after a note of what was read."""
         self.notes.append(usage.prompt_tokens if usage else None)
-        return super().complete(decision, usage)
+        return super().complete(decision, usage, elsewhere=elsewhere, refused=refused)
 
 
 def diary(share: float = 1.0) -> Diary:
@@ -129,10 +139,12 @@ def test_without_a_limit_nothing_is_judged() -> None:
     assert (record.judged, record.misroute, record.stage) == (False, None, Stage.NONE)
 
 
-def test_a_flaw_is_judged_too() -> None:
-    """A body that cannot be read goes long; with an output of the mix the truth says it would have fitted."""
-    (record,) = replay(diary(), [Row("{broken", "x", 900)]).run(arrivals(0, output_tokens=100), ticks())
-    assert (record.judged, record.misroute, record.error) == (True, Misroute.OVER, None)
+@pytest.mark.parametrize("output_tokens", [None, 100])
+@pytest.mark.parametrize(("body", "flaw"), [("{broken", Flaw.UNREADABLE), (IMAGE, Flaw.MEDIA)])
+def test_a_flaw_is_not_judged(body: str, flaw: Flaw, output_tokens: int | None) -> None:
+    """Whatever output is declared: nobody can tell its length from its body, so it goes long and is counted apart."""
+    (record,) = replay(diary(), [Row(body, "x", 900)]).run(arrivals(0, output_tokens=output_tokens), ticks())
+    assert (record.judged, record.misroute, record.error, record.flaw) == (False, None, None, flaw)
 
 
 def test_after_the_swap_the_other_counts_are_the_truth() -> None:
@@ -149,6 +161,14 @@ def test_answers_are_counted_from_the_change_on() -> None:
     stream = arrivals(0, 0, 0) + arrivals(0, draw=0.99) + arrivals(0, 0)
     records = replay(diary(share=0.05), [row(4000, 1000)], in_flight=0, change_at=1).run(stream, ticks())
     assert [record.answers_before for record in records] == [0, 0, 1, 2, 2, 3]
+
+
+def test_answers_of_one_category_can_be_counted_alone() -> None:
+    """Others teach as well, and are not counted."""
+    rows = [row(4000, 1000), row(4000, 1000, category="new")]
+    counting = replay(diary(), rows, in_flight=0, change_at=1, counted_category="new")
+    records = counting.run(arrivals(1, 0, 1, 0, 1, 1), ticks())
+    assert [record.answers_before for record in records] == [0, 0, 0, 1, 1, 2]
 
 
 def test_nothing_is_read_about_a_row_held_out() -> None:

@@ -33,9 +33,11 @@ def test_the_tables_show_the_figures(asked: Asked) -> None:
     text = shown(found, options)
     report = found.estimators["fixed"]
     shares, spread = report.figures.shares, report.range["under"]
+    assert spread is not None
     cells = row_of(text, "Misroutes", "fixed")
-    assert cells[2] == f"{shares.under:.2%} ({100 * spread.min:.2f}–{100 * spread.max:.2f})"
-    assert cells[3] == "-"
+    assert cells[1] == "200"
+    assert cells[3] == f"{shares.under:.2%} ({100 * spread.min:.2f}–{100 * spread.max:.2f})"
+    assert cells[4] == "–"
     assert row_of(text, "Errors and work", "fixed")[3] == "50.00%"
     assert ("by bounds" in text, "by sample" in text, "by memory" in text) == (True, True, False)
     assert row_of(text, "Misroutes", "ema")[0] == "ema (γ = 2)"
@@ -49,7 +51,7 @@ def test_what_is_held_out_takes_the_place_of_first_sights(asked: Asked) -> None:
     text = shown(found, options)
     assert "held out" in text.split("┡")[0]
     figures = found.estimators["fixed"].figures
-    assert row_of(text, "Misroutes", "fixed")[5:8] == [
+    assert row_of(text, "Misroutes", "fixed")[6:9] == [
         f"{share:.2%}" for share in (figures.held_out.misrouted, figures.held_out.under, figures.held_out.over)
     ]
     first = asked()
@@ -65,7 +67,7 @@ def test_changes_and_sessions_have_tables_of_their_own(asked: Asked, sessions_fi
     swap = found.changes["swap"]["fixed"]
     cells = row_of(text, "After the tokenizer was swapped", "fixed")
     assert cells[1:4] == ["not in 2 seeds", "not in 2 seeds", f"{swap.under_during:.2%}"]
-    assert row_of(text, "Conversations", "fixed")[1:5] == ["2", "1", "1", "0.00%"]
+    assert row_of(text, "Conversations", "fixed")[1:6] == ["2", "1", "100.0%", "1", "0.00%"]
 
 
 def test_what_is_back_says_after_how_many_answers(asked: Asked) -> None:
@@ -73,6 +75,17 @@ def test_what_is_back_says_after_how_many_answers(asked: Asked) -> None:
     options = asked(swap_tokenizer_at=0.5, promise=0.5)
     text = shown(evaluate(options, lambda: None), options)
     assert row_of(text, "After the tokenizer was swapped", "fixed")[1:3] == ["0", "0"]
+
+
+def test_what_could_not_be_judged_has_no_numbers(asked: Asked, requests_file: Path) -> None:
+    """A dash in the table, nothing in the picture's place of a number, and a note that says what to give."""
+    requests_file.write_text(requests_file.read_text().replace("max_tokens", "least_tokens"))
+    options = asked(swap_tokenizer_at=0.5)
+    text = shown(evaluate(options, lambda: None), options)
+    assert row_of(text, "Misroutes", "fixed")[1:4] == ["0", "–", "–"]
+    assert row_of(text, "After the tokenizer was swapped", "fixed")[3:5] == ["–", "0"]
+    assert "Note: No request could be judged" in text
+    assert "--max-tokens-mix 256:.5,1024:.5" in text
 
 
 def test_sessions_alone_show_nothing_of_requests(sessions_file: Path) -> None:

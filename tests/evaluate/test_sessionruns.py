@@ -7,7 +7,7 @@ from extproc.evaluate.runs import Material
 from extproc.evaluate.sessionruns import SessionFigures, SessionRun
 
 
-def figures(sessions: Path, contender: Contender, **more: bool) -> SessionFigures:
+def figures(sessions: Path, contender: Contender, **more: object) -> SessionFigures:
     """What a contender comes to on a log, with a threshold well above it."""
     options = EvaluateOptions(sessions=sessions, threshold_tokens=6000, **more)  # type: ignore[arg-type]
     return SessionRun(contender).perform(Material.load(options))
@@ -33,3 +33,11 @@ def test_errors_of_both_kinds_are_told_apart(sessions_file: Path) -> None:
     found = figures(sessions_file, Contender.FIXED)
     assert found.extending.p50 == pytest.approx(0.25)
     assert found.others.p50 == 0.0
+
+
+def test_every_answer_is_read_unless_a_share_is_asked_for(sessions_file: Path) -> None:
+    """With none read there is nothing to remember."""
+    assert figures(sessions_file, Contender.ANYTIME).observed_share == 1.0
+    learning, fixed = (figures(sessions_file, who, observe_share=0.0) for who in (Contender.ANYTIME, Contender.FIXED))
+    assert learning.observed_share == 1.0  # nothing is known yet, so all is wanted
+    assert fixed.observed_share == 0.0

@@ -86,10 +86,22 @@ def test_calls_are_read_in_order_of_time(tmp_path: Path) -> None:
     assert [found.start_time_s for found in read_calls(path)] == [1.0, 2.0]
 
 
+def test_what_a_failed_call_lacks_may_be_null(tmp_path: Path) -> None:
+    """Or below 0, or not there; floats are sizes too, and sessions may be numbers."""
+    path = tmp_path / "log.jsonl"
+    good = msgspec.to_builtins(call(0, 500)) | {"session_id": 7, "input_tokens": 50.0}
+    failed = dict.fromkeys(good) | {"session_id": "s", "start_time_s": 1.0}
+    below = good | {"start_time_s": 2.0, "input_messages_chars": -1, "output_messages_chars": -5}
+    path.write_text("\n".join(map(json.dumps, (good, failed, below, {"session_id": "s", "start_time_s": 3.0}))))
+    calls = read_calls(path)
+    assert [found.answered for found in calls] == [True, False, False, False]
+    assert (calls[0].session_id, calls[0].input_tokens, calls[2].output_messages_chars) == ("7", 50, 0)
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("seven\n", "line 1: .*expected a call with its sizes"),
+        ("seven\n", "line 1: .*expected a call, for example"),
         ("", "no answered calls"),
         (json.dumps(msgspec.to_builtins(call(0, 500, tokens=0))), "no answered calls"),
     ],

@@ -88,6 +88,8 @@ class ReferenceEngine:
         self.came: dict[int, Came] = {}
         self.step_end_s: float | None = None
         self.scheduled: list[tuple[Request, int]] = []
+        self.most = 0
+        """Tokens of a step that one prompt gets."""
         self.steps = self.preemptions = self.generated = self.prefilled = 0
 
     @property
@@ -123,6 +125,8 @@ class ReferenceEngine:
     def begin(self, now_s: float) -> None:
         """Choose what the next step computes; nothing where nobody is there."""
         self.scheduled = []
+        alone = len(self.running) + len(self.waiting) <= 1
+        self.most = (not alone and self.spec.long_prefill_token_threshold) or self.spec.max_num_batched_tokens
         preempted = self._schedule_running()
         if not preempted:
             self._schedule_waiting(now_s)
@@ -158,21 +162,26 @@ class ReferenceEngine:
         self.came[number] = Came(outcome, nan, nan, asked.arrival_s, 0, 0, 0)
 
     def _schedule_running(self) -> bool:
-        """Everybody in order; where blocks run out the last one goes, until it fits or was the one itself."""
-        budget, preempted, at = self.spec.max_num_batched_tokens, False, 0
-        while at < len(self.running):
-            request = self.running[at]
-            count = min(request.tokens - request.computed, budget)
-            more = self._more_blocks(request, count)
-            while more > self.free_blocks:
+        """Everybody in order, prompts last; where blocks run out the last admitted one goes, until it fits."""
+        preempted = False
+        for request, count in self._counts():
+            while request in self.running and self._more_blocks(request, count) > self.free_blocks:
                 preempted = True
-                if self._preempt_last() is request:
-                    return True
-            request.own_blocks += more
-            self.scheduled.append((request, count))
-            budget -= count
-            at += 1
+                self._preempt_last()
+            if request in self.running:
+                request.own_blocks += self._more_blocks(request, count)
+                self.scheduled.append((request, count))
         return preempted
+
+    def _counts(self) -> list[tuple[Request, int]]:
+        """What running requests get of the next step: who decodes one token, prompts what is left, bounded each."""
+        budget, counts = self.spec.max_num_batched_tokens, []
+        for request in sorted(self.running, key=lambda request: request.prefills):
+            count = min(request.tokens - request.computed, budget, self.most)
+            budget -= count
+            if count:
+                counts.append((request, count))
+        return counts
 
     def _schedule_waiting(self, now_s: float) -> None:
         """First come, first served: whoever does not fit lets nobody pass."""
@@ -181,7 +190,7 @@ class ReferenceEngine:
         while self.waiting and budget > 0 and len(self.running) < min(spec.max_num_seqs, spec.max_num_batched_tokens):
             request = self.waiting[0]
             hits = self._hits(request)
-            count = min(request.tokens - NAMED * len(hits), budget)
+            count = min(request.tokens - NAMED * len(hits), budget, self.most)
             must_fit = request.tokens if spec.reserve_full_sequence else NAMED * len(hits) + count
             woken = sum(self.cache[name] == 0 for name in hits) * (NAMED // BLOCK)
             needed = ceil(must_fit / BLOCK) - len(hits) * (NAMED // BLOCK)
@@ -211,6 +220,7 @@ class ReferenceEngine:
     def _preempt_last(self) -> Request:
         """Its blocks are freed, it is computed anew, and it comes first among those that wait."""
         request = self.running.pop()
+        self.scheduled = [(one, count) for one, count in self.scheduled if one is not request]
         self._release(request)
         request.computed = 0
         request.preemptions += 1

@@ -20,6 +20,7 @@ def pool(instances: int, calculated: int, gpus_each: int, usd_each: float) -> Po
         1,
         1,
         1,
+        0,
         1,
     )
 

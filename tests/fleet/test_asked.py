@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from extproc.fleet.asked import (
     TrafficFlags,
     context_notes,
     context_of,
-    gpus_of,
     short_share,
     slo_of,
 )
@@ -37,6 +37,16 @@ def test_a_trace_has_its_own_rate(tmp_path: Path) -> None:
     trace.write_text("\n".join(rows))
     assert TrafficFlags(trace=trace).workload().rate_per_s == pytest.approx(2.0, rel=0.05)
     assert TrafficFlags(trace=trace, rate_per_s=7.0).workload().rate_per_s == pytest.approx(7.0)
+
+
+def test_several_logs_are_one_workload(tmp_path: Path) -> None:
+    """At the rate of all of them together."""
+    logs = tuple(tmp_path / name for name in ("one.jsonl", "two.jsonl"))
+    for at, log in enumerate(logs):
+        lines = (f'{{"arrival_s": {2 * row + at}, "prompt_tokens": 9, "completion_tokens": 1}}' for row in range(10))
+        log.write_text("\n".join(lines))
+    workload = TrafficFlags(logs=logs).workload()
+    assert (workload.name, workload.rate_per_s) == ("one.jsonl and 1 more", 1.0)
 
 
 def test_times_are_milliseconds() -> None:
@@ -67,21 +77,49 @@ def test_what_does_not_fit_is_said() -> None:
     assert "VLLM_ALLOW_LONG_MAX_MODEL_LEN" in notes[0]
 
 
+def test_what_is_assumed_of_a_model_is_said() -> None:
+    """Beside every answer about it."""
+    (note,) = context_notes(builtin().model("gemma-3-27b"), 16_384, LENGTHS)
+    assert note.startswith("gemma-3-27b: windows of 1,024 tokens in 52 of 62 layers are counted as if all was kept")
+    (note,) = context_notes(builtin().model("qwen3-32b-awq"), 16_384, LENGTHS)
+    assert note.endswith("name your own in place of YOUR-CHECKPOINT.")
+
+
 def test_the_short_share_is_by_true_budget() -> None:
     """What is declared is reserved in full."""
     assert short_share(LENGTHS, 2048) == pytest.approx(1 / 3)
     assert short_share(LENGTHS, 3000) == pytest.approx(2 / 3)
 
 
-def test_prices_are_the_operators(tmp_path: Path) -> None:
-    """Of a GPU of the catalogue, by any of its names, or of a file."""
-    known = CatalogFlags(prices=("A100_80GB=1.5",))
-    assert gpus_of(known.catalog(), ("a100-80gb",))[0].usd_per_hour == 1.5
-    more = tmp_path / "gpus.yaml"
-    more.write_text("mine:\n  like: a100-80gb\n")
-    own = CatalogFlags(gpus=more, prices=("mine=0.9",))
-    assert gpus_of(own.catalog(), ("mine", "a100-80gb", "mine"))[0].usd_per_hour == 0.9
-    assert len(gpus_of(own.catalog(), ("mine", "a100-80gb", "mine"))) == 2
-    for wrong in ("a100-80gb=-1", "a100-80gb=much", "a100-80gb"):
-        with pytest.raises(ConfigurationError, match="GPU=USD"):
-            CatalogFlags(prices=(wrong,)).catalog()
+def test_models_are_served_as_flags_say() -> None:
+    """Weights and KV as vLLM is told; `auto` and nothing keep the entry's own."""
+    known = CatalogFlags()
+    plain = known.served("llama-3-8b")
+    assert (plain.dtype, plain.kv_dtype) == ("bf16", "bf16")
+    assert known.served("llama-3-8b", kv_cache_dtype="auto") == plain
+    small = known.served("llama-3-8b", quantization="fp8", kv_cache_dtype="fp8")
+    assert (small.dtype, small.kv_dtype, small.quantized_at_start) == ("fp8", "fp8", True)
+
+
+def test_only_sixteen_bits_are_quantised_at_the_start() -> None:
+    """A checkpoint in fp8 needs no flag, and vLLM refuses it beside any other format."""
+    known = CatalogFlags()
+    assert not known.served("Qwen/Qwen3-32B-FP8", quantization="fp8").quantized_at_start
+    for name in ("Qwen/Qwen3-32B-AWQ", "gpt-oss-20b", "nvidia/Llama-3.1-8B-Instruct-FP4"):
+        with pytest.raises(ConfigurationError, match=r"--quantization fp8 is for 16-bit weights, and .* has them in"):
+            known.served(name, quantization="fp8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"promise": 0.7}, "--promise 0.7 must be above 0 and at most 0.5"),
+        ({"max_num_seqs": 0}, "--max-num-seqs 0 must be at least 1"),
+        ({"thresholds": (1024, -5)}, "--threshold -5 must be at least 1"),
+        ({"tensor_parallel": (0,)}, "--tensor-parallel-size 0 must be at least 1"),
+    ],
+)
+def test_impossible_numbers_are_refused(flags: dict[str, Any], complaint: str) -> None:
+    """In the words of the flag; 0 is not taken for nothing given."""
+    with pytest.raises(ConfigurationError, match=complaint):
+        PlanFlags(TrafficFlags(), CatalogFlags(), **flags).options()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from extproc.errors import ConfigurationError
-from extproc.fleet.capacity import Capacity, Limit, capacity
+from extproc.fleet.capacity import Capacities, Capacity, Limit, capacity
 from extproc.fleet.values import ABSENT, InstanceSpec, Overflow, Slo, StepTimes
 from extproc.fleet.workload import Lengths
 
@@ -218,3 +218,27 @@ def test_traffic_that_fits_nowhere_is_refused() -> None:
     """If every prompt is longer than the context there is nothing to sustain."""
     with pytest.raises(ConfigurationError, match="fits a context"):
         capacity(spec(3_000), constant(20_000, 5), LENIENT)
+
+
+def test_equal_instances_are_computed_once() -> None:
+    """The same answer to the same question, by content; another instance has its own."""
+    known, one = Capacities(lognormal(600, 150), LENIENT), spec(4_000)
+    assert known.of(one) is known.of(spec(4_000))
+    assert known.of(one).saturated is known.saturated(one)
+    slower = replace(one, steps=replace(one.steps, dense_s=2 * one.steps.dense_s))
+    for other in (spec(5_000), slower):
+        assert known.of(other) == capacity(other, lognormal(600, 150), LENIENT) != known.of(one)
+
+
+@pytest.mark.parametrize("slo", [Slo(), Slo(ttft_s=0.5, tpot_s=0.04), LENIENT, Slo(ttft_s=1e-6)])
+def test_whether_a_rate_is_sustained_agrees_with_how_much(slo: Slo) -> None:
+    """Asked before the rate is known or after: what it sustains, it may; a little more it may not, nor twice that."""
+    lengths, instance = lognormal(600, 100), spec(20_000)
+    within = capacity(instance, lengths, slo).within_slo
+    rate_per_s = 0.0 if within is None else within.rate_per_s
+    known = Capacities(lengths, slo)
+    known.of(instance)
+    for asked in (Capacities(lengths, slo), known):
+        assert within is None or asked.sustains(instance, rate_per_s)
+        assert not asked.sustains(instance, max(0.1, 1.01 * rate_per_s))
+        assert not asked.sustains(instance, max(0.1, 2 * rate_per_s))

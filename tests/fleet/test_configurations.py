@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from extproc.errors import ConfigurationError
-from extproc.fleet.capacity import capacity
+from extproc.fleet.capacity import Capacities, capacity
 from extproc.fleet.configurations import Choice, cheapest, default_instance, slots_instance, tuned_instance
 from extproc.fleet.cost import rate_within_slo
 from extproc.fleet.hardware.catalog import builtin
@@ -19,6 +19,7 @@ LENGTHS = Lengths(
     np.array([200, 900, 3000]), np.array([60, 120, 30]), np.array([60, 120, 30]), np.array([0.5, 0.4, 0.1])
 )
 SLO = Slo(ttft_s=2.0, tpot_s=0.08)
+KNOWN = Capacities(LENGTHS, SLO)
 LONGEST = 8192
 
 
@@ -29,7 +30,7 @@ def usd_per_request(spec: InstanceSpec) -> float:
 
 def test_the_default_is_vllms() -> None:
     """Tokens and sequences of its own release and GPU, and no watermark: nothing is tuned but the number of GPUs."""
-    spec = default_instance(CHOICE, LENGTHS, SLO, LONGEST)
+    spec = default_instance(CHOICE, KNOWN, LONGEST)
     assert spec is not None
     by_default = defaults("0.33", A100)
     assert spec.max_num_batched_tokens == by_default.max_num_batched_tokens
@@ -39,10 +40,10 @@ def test_the_default_is_vllms() -> None:
 
 def test_tuning_pays_by_the_closed_form() -> None:
     """A tuned instance, or the default where that is best, never costs more per request."""
-    default, tuned = (make(CHOICE, LENGTHS, SLO, LONGEST) for make in (default_instance, tuned_instance))
+    default, tuned = (make(CHOICE, KNOWN, LONGEST) for make in (default_instance, tuned_instance))
     assert default is not None
     assert tuned is not None
-    best = cheapest([tuned, default], LENGTHS, SLO)
+    best = cheapest([tuned, default], KNOWN)
     assert best is not None
     assert usd_per_request(best) <= min(usd_per_request(tuned), usd_per_request(default))
 
@@ -50,7 +51,7 @@ def test_tuning_pays_by_the_closed_form() -> None:
 @pytest.mark.parametrize(("vllm", "has"), [("0.33", True), ("0.24", True), ("0.23", False), ("0.17", False)])
 def test_flags_are_of_the_release(vllm: str, has: bool) -> None:  # noqa: FBT001 - a parameter
     """A release without --watermark is neither given nor credited one."""
-    spec = tuned_instance(replace(CHOICE, vllm=vllm, tensor_parallel=(1,)), LENGTHS, SLO, LONGEST)
+    spec = tuned_instance(replace(CHOICE, vllm=vllm, tensor_parallel=(1,)), KNOWN, LONGEST)
     assert spec is not None
     assert ("--watermark" in spec.flags) is has
     assert (spec.watermark > 0.0) is has
@@ -58,7 +59,7 @@ def test_flags_are_of_the_release(vllm: str, has: bool) -> None:  # noqa: FBT001
 
 def test_slots_are_whole_contexts() -> None:
     """KV over the longest context, never more than before, at least one; the flag says so once."""
-    default = default_instance(CHOICE, LENGTHS, SLO, LONGEST)
+    default = default_instance(CHOICE, KNOWN, LONGEST)
     assert default is not None
     slots = slots_instance(default)
     assert slots.max_num_seqs == default.kv_blocks * BLOCK_TOKENS // LONGEST
@@ -72,22 +73,22 @@ def test_slots_are_whole_contexts() -> None:
 def test_none_starts_where_nothing_fits() -> None:
     """A 70B model on one small GPU."""
     small = Choice(CATALOG.model("llama-3-70b"), (CATALOG.gpu("rtx4090"),), (1,), "0.33")
-    assert default_instance(small, LENGTHS, SLO, LONGEST) is None
-    assert tuned_instance(small, LENGTHS, SLO, LONGEST) is None
+    assert default_instance(small, KNOWN, LONGEST) is None
+    assert tuned_instance(small, KNOWN, LONGEST) is None
 
 
 def test_the_cheapest_of_those_that_keep_the_objective() -> None:
     """A free instance that cannot keep it loses to a dear one that can; where none can, saturated rates decide."""
-    good = default_instance(CHOICE, LENGTHS, SLO, LONGEST)
+    good = default_instance(CHOICE, KNOWN, LONGEST)
     assert good is not None
     slow_steps = replace(good.steps, dense_s=good.steps.dense_s + 1.0)
     slow = replace(good, usd_per_hour=good.usd_per_hour / 1000, steps=slow_steps)
-    assert cheapest([slow, good], LENGTHS, SLO) is good
-    assert cheapest([good, replace(good, usd_per_hour=99.0)], LENGTHS, replace(SLO, tpot_s=1e-6)) is good
-    assert cheapest([], LENGTHS, SLO) is None
+    assert cheapest([slow, good], KNOWN) is good
+    assert cheapest([good, replace(good, usd_per_hour=99.0)], Capacities(LENGTHS, replace(SLO, tpot_s=1e-6))) is good
+    assert cheapest([], KNOWN) is None
 
 
 def test_a_version_that_is_none_is_refused() -> None:
     """It is not taken for a GPU that does not fit."""
     with pytest.raises(ConfigurationError, match="version"):
-        tuned_instance(replace(CHOICE, vllm="new"), LENGTHS, SLO, LONGEST)
+        tuned_instance(replace(CHOICE, vllm="new"), KNOWN, LONGEST)

@@ -26,10 +26,21 @@ def test_an_interval_is_students(count: int, quantile: float) -> None:
     assert found.mean - found.low == pytest.approx(found.high - found.mean)
 
 
-def test_an_interval_of_one_value_is_that_value() -> None:
-    """And of one without a meaning has none."""
-    assert interval([3.0]) == (3.0, 3.0, 3.0)
+def test_an_interval_of_one_value_has_no_bounds() -> None:
+    """Nobody knows them; and of a value without a meaning there is nothing."""
+    mean, low, high = interval([3.0])
+    assert mean == 3.0
+    assert math.isnan(low)
+    assert math.isnan(high)
     assert all(math.isnan(part) for part in interval([1.0, math.nan]))
+
+
+def test_an_interval_promises_nothing_impossible() -> None:
+    """Two shares near the end of their range: the bound is the end."""
+    low = interval([0.0, 0.01], least=0.0, most=1.0)
+    high = interval([1.0, 0.99], least=0.0, most=1.0)
+    assert (low.low, high.high) == (0.0, 1.0)
+    assert low.high == pytest.approx(0.005 + 12.706 * 0.005)
 
 
 def replications() -> list[Replication]:

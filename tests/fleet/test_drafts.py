@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from extproc.fleet.answers import Baseline
-from extproc.fleet.drafts import Draft, OnePool, Threshold, homogeneous, pool_slos
+from extproc.fleet.answers import Baseline, RouterKind
+from extproc.fleet.drafts import Draft, OnePool, Threshold, holding_back, homogeneous, pool_slos
 from extproc.fleet.hardware.catalog import builtin
 from extproc.fleet.options import PlanOptions, completed
 from extproc.fleet.values import Slo
@@ -48,6 +48,26 @@ def test_other_gpus_are_a_baseline_too() -> None:
     assert with_cheap.other.baseline is Baseline.B2_HARDWARE
     assert with_cheap.other.usd_per_hour < with_cheap.b2.usd_per_hour
     assert homogeneous(replace(OPTIONS, gpus=(a100, dear))).other is None
+
+
+def test_long_prompts_leave_parts_of_a_step_to_others() -> None:
+    """A half and three quarters of it, where a prompt takes several; the command says so, and nothing else changes."""
+    tokens = ONE_POOL.b2.pools[0].spec.max_num_batched_tokens
+    assert holding_back(ONE_POOL.b2, tokens) == []
+    half, quarter = (draft.pools[0].spec for draft in holding_back(ONE_POOL.b2, tokens + 1))
+    assert (half.long_prefill_token_threshold, quarter.long_prefill_token_threshold) == (tokens // 2, tokens // 4)
+    assert half.flags[-2:] == ("--long-prefill-token-threshold", str(tokens // 2))
+    plain = replace(half, long_prefill_token_threshold=0, flags=half.flags[:-2])
+    assert plain == ONE_POOL.b2.pools[0].spec
+
+
+def test_of_two_pools_the_long_one_holds_back() -> None:
+    """The short one has no long prompts."""
+    row = threshold(2048).perform()
+    split = Draft("", "", Baseline.SPLIT, RouterKind.ANYTIME, 2048, row.same)
+    half, _ = holding_back(split, 16_000)
+    assert half.pools[0] == split.pools[0]
+    assert half.pools[1].spec.long_prefill_token_threshold > 0
 
 
 def test_two_pools_share_the_traffic() -> None:

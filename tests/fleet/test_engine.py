@@ -39,6 +39,7 @@ def specs(draw: st.DrawFn) -> InstanceSpec:
         max_model_len=draw(st.sampled_from([1000, 300, 200, 100])),
         watermark=draw(st.sampled_from([0.0, 0.0, 0.01, 0.1, 0.3])),
         reserve_full_sequence=draw(st.booleans()),
+        long_prefill_token_threshold=draw(st.sampled_from([0, 0, 3, 8, 24])),
         overflow=draw(st.sampled_from(Overflow)),
         max_queued_requests=draw(st.sampled_from([None, None, 4, 12])),
     )
@@ -130,6 +131,32 @@ def test_the_youngest_is_preempted_and_comes_first_again() -> None:
     assert records["preemptions"].tolist() == [0, 1, 0]
     assert records["output"].tolist() == [40, 40, 1]
     assert records["end_s"][0] < records["end_s"][1]
+
+
+def test_short_prompts_pass_a_long_one_that_is_held_back() -> None:
+    """A prompt of ten steps takes a quarter of each while others are there, who have their first token long before."""
+    asked = [Asked(0.0, 640, 2), *(Asked(0.001 * number, 20, 2) for number in range(1, 6))]
+    free, held = (
+        play(
+            [
+                pool_of(
+                    spec_of(kv_blocks=99, max_num_seqs=9, max_num_batched_tokens=64, long_prefill_token_threshold=cap)
+                )
+            ],
+            batch_of(asked),
+        )[1]["first_token_s"]
+        for cap in (0, 16)
+    )
+    assert free[1:].min() > free[0]
+    assert held[1:].max() < held[0] / 2
+    assert held[0] > free[0]
+
+
+def test_a_prompt_that_is_alone_is_not_held_back() -> None:
+    """Nobody gains by it: as many steps as without, until somebody comes."""
+    spec = spec_of(kv_blocks=99, max_num_seqs=9, max_num_batched_tokens=64, long_prefill_token_threshold=16)
+    state, _ = play([pool_of(spec)], batch_of([Asked(0.0, 640, 2)]))
+    assert state.pools[0]["steps"] == 10 + 1
 
 
 def test_one_that_does_not_fit_lets_nobody_pass() -> None:

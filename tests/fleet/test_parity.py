@@ -25,6 +25,7 @@ from extproc.routing.exchange import Outcome as ExchangeOutcome
 from extproc.routing.exchange import certain_long_bytes
 from extproc.routing.router import Router
 from extproc.routing.values import Correction, Decision, Finish, Pool, Provenance, Reason, Stage, Usage
+from extproc.server.notes import Notes
 from extproc.server.servicer import Servicer
 from extproc.settings import Settings
 from extproc.telemetry.ledger import Ledger
@@ -117,7 +118,7 @@ class Stream:
     def __init__(self) -> None:
         self.incoming: asyncio.Queue[Any] = asyncio.Queue()
         self.outgoing: asyncio.Queue[bytes] = asyncio.Queue()
-        self.ended: asyncio.Task[None] | None = None
+        self.ended: asyncio.Task[bytes] | None = None
 
     async def read(self) -> Any:
         """A message from Envoy."""
@@ -128,9 +129,12 @@ class Stream:
         await self.outgoing.put(message)
 
     async def say(self, message: ProcessingRequest) -> None:
-        """Envoy sends a message and waits for the reply."""
+        """Envoy sends a message and waits for the reply, the last of which ends the stream."""
+        assert self.ended is not None
         await self.incoming.put(message.SerializeToString())
-        await self.outgoing.get()
+        reply = asyncio.ensure_future(self.outgoing.get())
+        await asyncio.wait({reply, self.ended}, return_when=asyncio.FIRST_COMPLETED)
+        reply.cancel()
 
 
 def headers(**values: str) -> HttpHeaders:
@@ -160,12 +164,16 @@ class Service:
     log: list[Routing | Answer]
     kept: Kept = field(default_factory=Kept)
     open: dict[int, Stream] = field(default_factory=dict)
+    notes: Notes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notes = Notes(self.kept)
 
     async def replay(self) -> Router:
         """All of it; the router afterwards."""
         router = build_router(self.settings, memory_key=bytes(32))
         draws = Draws(entry.draw for entry in self.log if isinstance(entry, Routing))
-        servicer, maker = Servicer(router, self.kept, random=draws, explain=False), RequestMaker(SEED)
+        servicer, maker = Servicer(router, self.kept, random=draws, notes=self.notes), RequestMaker(SEED)
         for entry in self.log:
             if isinstance(entry, Routing):
                 await self._ask(servicer, maker, entry)
@@ -181,8 +189,10 @@ class Service:
         stream.ended = asyncio.ensure_future(servicer._process(None, stream))  # type: ignore[arg-type]
         head = headers(method="POST", path=PATH, content_type="application/json", content_length=str(len(body)))
         await stream.say(ProcessingRequest(request_headers=head))
+        self.notes.write()
         if len(self.kept.made) == made:
             await stream.say(ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=True)))
+            self.notes.write()
         if self.kept.made[-1].observe:
             self.open[entry.number] = stream
         else:
@@ -199,6 +209,7 @@ class Service:
             body = HttpBody(body=answer_of(entry.usage), end_of_stream=True)
             await stream.say(ProcessingRequest(response_body=body))
         await stream.ended
+        self.notes.write()
 
 
 def traffic(longest: int) -> Batch:

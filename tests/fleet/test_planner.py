@@ -1,14 +1,18 @@
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
 from extproc.errors import ConfigurationError
-from extproc.fleet.answers import Baseline, Plan, RouterKind, Verdict
+from extproc.fleet.answers import Baseline, Confirmed, Plan, RouterKind, Verdict
+from extproc.fleet.drafts import Homogeneous, homogeneous
 from extproc.fleet.hardware.catalog import builtin
-from extproc.fleet.jobs import Jobs, jobs
+from extproc.fleet.jobs import Done, Jobs, Result, Task, jobs
 from extproc.fleet.options import PlanOptions
 from extproc.fleet.planner import Planner
+from extproc.fleet.sized import Sized
+from extproc.fleet.tasks import Confirm, Size
 from extproc.fleet.workload import Options, synthetic
 
 CATALOG = builtin()
@@ -71,6 +75,81 @@ def test_every_fleet_is_weighed(toy: Plan) -> None:
         for pool in fleet.pools:
             assert pool.instances >= 1
             assert f"--max-model-len {pool.max_model_len}" in pool.command
+
+
+class Watched(Jobs):
+    """Notes which tasks were performed."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.tasks: list[object] = []
+
+    def perform(self, tasks: Sequence[Task[Result]], done: Done[Result]) -> Iterator[None]:
+        """As here, and noted."""
+        self.tasks += tasks
+        return super().perform(tasks, done)
+
+
+def _held(task: Size) -> bool:
+    return task.draft.pools[-1].spec.long_prefill_token_threshold > 0
+
+
+def test_thresholds_and_baselines_see_the_same_requests() -> None:
+    """A saving of the sweep is of fleets that one seed drew the requests of; no seed is one of those that judge."""
+    watched = Watched()
+    plan = planned(TOY, watched)
+    tried = [task for task in watched.tasks if isinstance(task, Size) and task.seed >= TOY.seeds and not _held(task)]
+    seeds = {kind: [task.seed for task in tried if task.draft.baseline is kind] for kind in Baseline}
+    assert seeds[Baseline.SPLIT] == seeds[Baseline.B1] == seeds[Baseline.B2] == [2, 3]
+    assert plan.sweep[0].confirmed_b2 is not None
+
+
+class Scripted(Jobs):
+    """Fleets whose long pool holds prompts back to this many tokens need so many instances; none is simulated."""
+
+    def __init__(self, needed: dict[int, float | None]) -> None:
+        super().__init__(None)
+        self.needed = needed
+
+    def perform(self, tasks: Sequence[Task[Result]], done: Done[Result]) -> Iterator[None]:
+        """By the script."""
+        for number, task in enumerate(tasks):
+            assert isinstance(task, Size)
+            tokens = task.draft.pools[-1].spec.long_prefill_token_threshold
+            done.put(number, (self.needed[tokens],) * len(task.draft.pools))
+            yield
+
+
+@pytest.mark.parametrize(
+    ("of_half", "of_quarter", "chosen"), [(7.0, 9.0, 1), (12.0, 8.0, 2), (10.0, 11.0, 0), (None, None, 0)]
+)
+def test_long_prompts_are_held_back_where_that_is_cheaper(
+    of_half: float | None, of_quarter: float | None, chosen: int
+) -> None:
+    """In the tuned pool, by what is cheapest on the same requests; vLLM's defaults stay what they are."""
+    planner = Planner(TOY, Scripted({}))
+    one_pool = homogeneous(planner._options)
+    small = replace(one_pool.b2.pools[0], spec=replace(one_pool.b2.pools[0].spec, max_num_batched_tokens=256))
+    fleets = [Sized(one_pool.b1, ((10,),)), Sized(replace(one_pool.b2, pools=(small,)), ((10,),))]
+    planner._jobs = Scripted({0: 10.0, 128: of_half, 64: of_quarter})
+    list(planner._hold_back(fleets, 5))
+    assert [fleet.draft.pools[0].spec.long_prefill_token_threshold for fleet in fleets] == [0, [0, 128, 64][chosen]]
+
+
+def test_a_fleet_that_grew_is_confirmed_as_it_is() -> None:
+    """What is said of it comes from a simulation of its last size, even where that still misses the objective."""
+    watched = Watched()
+    busy = synthetic(Options(rate_per_s=400.0), prompt_tokens=600, prompt_deviation=0.6, output_tokens=40)
+    options = replace(TOY, workload=busy, requests=300)
+    planner = Planner(options, watched)
+    baselines: Done[Homogeneous] = Done(1)
+    list(planner._begin(baselines))
+    fleets, found = [Sized(baselines.all[0].b2, ((1,), (1,)))], dict[str, Confirmed]()
+    list(planner._confirm_all(fleets, found))
+    confirmations = [task for task in watched.tasks if isinstance(task, Confirm)]
+    assert [task.instances for task in confirmations] == [(1,), (1,), (2,), (2,), (3,), (3,)]
+    assert fleets[0].final == (3,)
+    assert found[fleets[0].draft.name].fleet.slo_share.mean < 0.99
 
 
 def test_a_tiny_fleet_is_not_split(toy: Plan) -> None:

@@ -61,6 +61,20 @@ def test_the_entry_is_read_by_other_commands(slow_run: Path, tmp_path: Path) -> 
     assert abs(after) < 0.02 < abs(before)
 
 
+def test_the_file_is_written_once(slow_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries are made without it: what stood there is whole until the end."""
+    written: list[Path] = []
+    once = Path.write_text
+
+    def remembered(path: Path, text: str, encoding: str | None = None) -> int:
+        written.append(path)
+        return once(path, text, encoding=encoding)
+
+    monkeypatch.setattr(Path, "write_text", remembered)
+    recalibrate(slow_run, tmp_path / "mine.yaml")
+    assert written == [tmp_path / "mine.yaml"]
+
+
 def test_a_file_that_cannot_be_written_is_named(slow_run: Path, tmp_path: Path) -> None:
     """In one line."""
     with pytest.raises(ConfigurationError, match="cannot be written"):

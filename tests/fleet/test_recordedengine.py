@@ -73,3 +73,49 @@ def test_no_number_is_named() -> None:
     """Where a figure should stand."""
     with pytest.raises(ConfigurationError, match="max_num_seqs is 'many'; expected a number"):
         engine(engine_kwargs={"max_num_seqs": "many"})
+
+
+def test_a_cache_format_that_was_resolved_counts() -> None:
+    """`auto` in the arguments says nothing beside it."""
+    resolved = {"cache_config": {"cache_dtype": "fp8_e4m3"}}
+    assert engine(engine_kwargs={"kv_cache_dtype": "auto"}, resolved_config=resolved).kv_cache_dtype == "fp8_e4m3"
+    assert engine(engine_kwargs={"kv_cache_dtype": "auto"}).kv_cache_dtype is None
+
+
+@pytest.mark.parametrize(("said", "capability"), [("8.9", 8.9), ([9, 0], 9.0), (None, None), ("new", None)])
+def test_compute_capability(said: Any, capability: float | None) -> None:
+    """As a text or a pair."""
+    assert engine(hardware={"device_capability": said}).capability == capability
+
+
+def test_all_reduce_and_bytes_of_kv() -> None:
+    """Both from wherever they stand."""
+    found = engine(
+        resolved_config={"parallel_config": {"disable_custom_all_reduce": True}},
+        kv_cache={"num_gpu_blocks": None, "kv_cache_memory_bytes": 4_000_000_000},
+    )
+    assert (found.custom_all_reduce, found.kv_cache_bytes) == (False, 4e9)
+    assert engine().custom_all_reduce
+
+
+def test_what_the_simulation_does_not_know() -> None:
+    """One word for each; what is off or as usual is none."""
+    usual = {"scheduler_config": {"policy": "fcfs", "enable_chunked_prefill": True, "long_prefill_token_threshold": 0}}
+    assert engine(resolved_config=usual, engine_kwargs={"enforce_eager": False}).not_simulated == ()
+    other = {
+        "scheduler_config": {
+            "policy": "priority",
+            "enable_chunked_prefill": False,
+            "long_prefill_token_threshold": 512,
+        },
+        "lora_config": {"max_loras": 1},
+        "parallel_config": {"decode_context_parallel_size": 2},
+    }
+    assert engine(resolved_config=other).long_prefill_token_threshold == 512
+    assert engine(resolved_config=other, engine_kwargs={"enforce_eager": True}).not_simulated == (
+        "enforce_eager",
+        "enable_chunked_prefill false",
+        "scheduling policy priority",
+        "lora_config",
+        "decode_context_parallel_size 2",
+    )

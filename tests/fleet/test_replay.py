@@ -95,8 +95,29 @@ def test_a_request_that_can_never_fit_is_not_complete() -> None:
 
 
 def test_samples_are_taken_at_equal_distances() -> None:
-    """Three steps of one running request, looked at in the middle of each."""
-    found = replay(requests((0, 10, 3)), instance(), every_s=0.05)
-    assert found.timeline.time_s[:4] == pytest.approx([0.05, 0.1, 0.15, 0.2])
-    assert found.timeline.running[:5].tolist() == [1, 1, 1, 1, 1]
-    assert found.timeline.running[-1] == 0
+    """Twelve steps of one running request, three or four between two looks."""
+    found = replay(requests((0, 10, 12)), instance(), every_s=0.35)
+    assert found.timeline.time_s == pytest.approx([0.35, 0.7, 1.05, 1.4])
+    assert found.timeline.running.tolist() == [1, 1, 1, 0]
+
+
+def test_spans_in_which_no_step_ended_have_no_row() -> None:
+    """As vLLM writes its statistics: two requests far apart leave two rows with work behind them, and none between."""
+    found = replay(requests((0, 500, 5), (10.05, 500, 5)), instance())
+    assert found.timeline.time_s.tolist() == [1.0, 11.0]
+    assert found.timeline.running.tolist() == [0.0, 0.0]
+
+
+def test_a_long_step_has_no_rows_of_its_own() -> None:
+    """Steps of a tenth of a second, looked at each 0.07: the first and the fourth find that nothing ended since."""
+    found = replay(requests((0, 500, 3)), instance(), every_s=0.07)
+    assert found.timeline.time_s == pytest.approx([0.14, 0.21, 0.35])
+    assert found.timeline.running.tolist() == [1.0, 1.0, 0.0]
+
+
+def test_prompts_of_one_text_are_found_in_the_cache() -> None:
+    """The second of 2,500 tokens computes what is beyond its last whole 512: one chunk in place of three."""
+    both = requests((0, 2500, 2), (5, 2500, 2))
+    same, other = (replay(both, instance(prefix_caching=True), texts=np.array(texts)) for texts in ([7, 7], [7, 8]))
+    assert ttft_s(same)[1] == pytest.approx(STEP_S)
+    assert ttft_s(other)[1] == pytest.approx(3 * STEP_S)

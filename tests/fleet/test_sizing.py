@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from extproc.fleet.sizing import SUBFLEET, SizingRules, instances_needed
+from extproc.fleet.simulation import RunRules, simulate
+from extproc.fleet.sizing import SUBFLEET, SizingRules, instances_needed, lost
 from extproc.fleet.streams import Drawn
-from extproc.fleet.values import ABSENT, Batch, InstanceSpec, Slo, StepTimes
+from extproc.fleet.values import ABSENT, Batch, InstanceSpec, Outcome, Overflow, PoolSpec, Slo, StepTimes
 from extproc.routing.values import Pool
 from tests.fleet.reference import random_batch, spec_of
 
@@ -64,6 +65,27 @@ def test_truncated_requests_are_failures() -> None:
     """A context that cuts every answer short never keeps the objective."""
     spec = replace(one_at_a_time(), max_model_len=34)
     assert instances_needed(Pool.LONG, spec, every(0.31, 60), 1, replace(RULES, seconds=1.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("context", "declared", "overflow", "share"),
+    [
+        (35, ABSENT, Overflow.CLAMP, 0.0),  # 32 tokens of prompt and 3 of answer
+        (34, ABSENT, Overflow.CLAMP, 1.0),
+        (34, 2, Overflow.CLAMP, 0.0),
+        (35, 30, Overflow.CLAMP, 0.0),
+        (35, 30, Overflow.REJECT, 1.0),
+        (35, 36, Overflow.CLAMP, 1.0),
+        (32, ABSENT, Overflow.CLAMP, 1.0),
+    ],
+)
+def test_what_is_lost_is_lost_in_the_simulation(context: int, declared: int, overflow: Overflow, share: float) -> None:
+    """Refused or cut however many instances there are, by the same rules as where requests are played."""
+    spec = replace(one_at_a_time(), max_model_len=context, overflow=overflow)
+    batch = every(1.0, 20).batch._replace(declared_tokens=np.full(20, declared))
+    assert lost(spec, batch) == share
+    run = simulate([PoolSpec(Pool.LONG, 9, spec)], Drawn(batch), rules=RunRules(20, warm_up_share=0.0))
+    assert run.pools[0].share(Outcome.COMPLETED) == 1.0 - share
 
 
 SPEC = spec_of(kv_blocks=400, max_num_seqs=16, max_num_batched_tokens=256)

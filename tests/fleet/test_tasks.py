@@ -52,6 +52,22 @@ def test_a_fleet_is_sized_pool_by_pool() -> None:
     assert more > one
 
 
+def test_where_the_search_begins_is_no_matter() -> None:
+    """A good guess or a bad one: small pools are found to the instance."""
+    sizes = {Size(OPTIONS, draft(RouterKind.ORACLE), 1, near=near).perform() for near in (None, (1.0, 1.0), (9.0, 4.0))}
+    assert len(sizes) == 1
+
+
+def test_long_tasks_say_so() -> None:
+    """Two pools before one, our router in the loop before a table."""
+    assert Size(OPTIONS, draft(RouterKind.ORACLE), 1).effort > Size(OPTIONS, draft(RouterKind.NONE), 1).effort
+    kinds = (RouterKind.ANYTIME, RouterKind.EMA)
+    learns_longest, other = (Learn(OPTIONS, kind, 200, 1).effort for kind in kinds)
+    confirms_longest, table = (Confirm(OPTIONS, draft(kind), (2, 2), 1).effort for kind in kinds)
+    assert learns_longest > other
+    assert confirms_longest > table
+
+
 def test_reserves_take_instances() -> None:
     """A lower cap on utilisation never makes a fleet smaller, and a much lower one makes it larger."""
     tight, loose = (
@@ -64,8 +80,8 @@ def test_reserves_take_instances() -> None:
 
 def test_a_router_that_errs_too_often_keeps_no_objective() -> None:
     """Four bytes a token sends more short than fits: requests are cut, however many instances there are."""
-    errors = Learn(OPTIONS, RouterKind.FIXED, 200, 1).perform()
-    assert None in Size(OPTIONS, draft(RouterKind.FIXED), 1, errors).perform()
+    errors = Learn(OPTIONS, RouterKind.FIXED, 200, 1).perform().confusion
+    assert Size(OPTIONS, draft(RouterKind.FIXED), 1, errors).perform() == (None,)
 
 
 def test_a_confirmation_drives_the_router_itself() -> None:
@@ -85,6 +101,26 @@ def test_confirmations_come_to_the_same() -> None:
     assert runs[0].run.requests / runs[0].run.simulated_s == pytest.approx(4.0, rel=0.2)
 
 
+def test_a_router_learns_once() -> None:
+    """One that learned before, in another process, decides as one that learns for the confirmation alone."""
+    small = replace(OPTIONS, requests=150)
+    learned = Learn(small, RouterKind.ANYTIME, 200, 1).perform()
+    assert learned.router
+    ours, again = (Confirm(small, draft(RouterKind.ANYTIME), (2, 2), 1, known).perform() for known in (None, learned))
+    assert ours.stages == again.stages
+    assert (ours.run.under, ours.run.over) == (again.run.under, again.run.over)
+
+
+def test_what_only_ranks_is_learned_roughly() -> None:
+    """From fewer requests, and the router is not kept; nor is one that a table stands for."""
+    busy = replace(OPTIONS, requests=1000)
+    rough = Learn(busy, RouterKind.ANYTIME, 200, 1, roughly=True).perform()
+    assert not rough.router
+    careful = Learn(busy, RouterKind.ANYTIME, 200, 1).perform().confusion
+    assert rough.confusion.long_share.tolist() != careful.long_share.tolist()
+    assert not Learn(busy, RouterKind.EMA, 200, 1).perform().router
+
+
 def test_a_large_fleet_is_confirmed_in_part() -> None:
     """A tenth of 4,000 instances gets a tenth of the traffic."""
     busy = replace(OPTIONS, workload=synthetic(Options(rate_per_s=40.0)), requests=100)
@@ -96,7 +132,7 @@ def test_who_routes() -> None:
     """Nobody for one pool, the truth for an oracle, a table of its errors for a router that has some."""
     assert quick_dispatch(draft(RouterKind.NONE), None, 1) == Single()
     assert quick_dispatch(draft(RouterKind.ORACLE), None, 1) == Oracle(200)
-    errors = Learn(OPTIONS, RouterKind.EMA, 200, 1).perform()
+    errors = Learn(OPTIONS, RouterKind.EMA, 200, 1).perform().confusion
     assert isinstance(quick_dispatch(draft(RouterKind.EMA), errors, 1), Confused)
 
 

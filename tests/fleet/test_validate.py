@@ -105,6 +105,20 @@ def test_a_time_series_begins_with_its_first_work() -> None:
     assert shifted(Timeline(*columns, None, None)).time_s.tolist() == [-1.0, 0.0, 1.0]
 
 
+def test_idle_seconds_have_no_rows_on_either_side(run: Path) -> None:
+    """Requests of two and a half seconds each six: rows stand only where a step ran, in vLLM and in the simulation."""
+    with (run / "requests.jsonl").open("w") as lines:
+        for number in range(20):
+            at = 100.3 + 6 * number
+            times = {"queued_ts": at, "scheduled_ts": at, "first_token_ts": at + 0.09, "last_token_ts": at + 2.6}
+            lines.write(json.dumps({"input_toks": 500, "output_toks": 150, "arrival_time": 1e9 + at, **times}) + "\n")
+    rows = "".join(f"{6 * n + t}.0,{int(t < 3)},0,1\n" for n in range(20) for t in (1, 2, 3))
+    (run / "timeseries.csv").write_text("t,running,waiting,kv_cache_pct\n" + rows)
+    found = validate(run)
+    assert found.metrics["running_mean"].measured == pytest.approx(2 / 3, abs=0.02)
+    assert found.metrics["running_mean"].error == pytest.approx(0, abs=0.05)
+
+
 def test_a_time_series_that_stands_still_is_borne(run: Path) -> None:
     """Rows of one and the same time give no distance; the simulation is looked at by the second."""
     (run / "timeseries.csv").write_text("t,running,waiting\n1.0,5,0\n1.0,5,0\n")

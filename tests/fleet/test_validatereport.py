@@ -9,7 +9,7 @@ from extproc.fleet.recordedengine import Engine
 from extproc.fleet.recording import Recording, Requests, Timeline
 from extproc.fleet.replay import Replayed
 from extproc.fleet.validate import Comparison, Validation
-from extproc.fleet.validatereport import console, facts, show
+from extproc.fleet.validatereport import console, facts, over_time, show
 from extproc.fleet.validatesetup import set_up
 
 ENGINE = Engine(model="llama-3.1-8b", device="rtx-4090", vllm="0.19.0", kv_blocks=2588)
@@ -58,3 +58,26 @@ def test_a_file_gets_no_control_codes_and_whole_lines() -> None:
     """Tests' output is no terminal."""
     assert not console().is_terminal
     assert console().width == 120
+
+
+def test_remarks_are_sentences() -> None:
+    """What was assumed stands below what was simulated."""
+    assert "Recorded release main: taken as the latest known, 0.33." in facts(validation(replace(ENGINE, vllm="main")))
+
+
+def test_bars_over_time() -> None:
+    """Both sides to one scale: running climbs to 8 in the recording and stays at 4 in the simulation."""
+    times, zeros = np.arange(1.0, 61.0), np.zeros(60)
+    recorded = Timeline(times, np.linspace(0.1, 8.0, 60), zeros, None, None)
+    whole = validation()
+    sides = replace(
+        whole,
+        recording=replace(whole.recording, timeline=recorded),
+        replayed=whole.replayed._replace(timeline=Timeline(times, zeros + 4.0, zeros, zeros + 0.5, 0)),
+    )
+    lines = over_time(sides)
+    assert lines[1].startswith("running  recorded ▁")
+    assert lines[1].endswith("█ 8")
+    assert lines[2] == f"running simulated {'▄' * 60} 8"
+    assert lines[3] == f"waiting  recorded {' ' * 60} 0"
+    assert lines[-1].endswith("█ 50%")

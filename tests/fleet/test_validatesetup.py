@@ -117,7 +117,6 @@ def test_a_context_beyond_the_recorded_blocks_is_cut() -> None:
         (replace(H100, model=None), "names no model: give --model"),
         (replace(H100, device="Abacus 9"), "--gpu also takes a YAML file"),
         (replace(H100, model="acme/oracle-1"), "--model also takes a YAML file"),
-        (replace(H100, vllm="nightly"), "cannot be read"),
         (replace(H100, pipeline_parallel_size=2), "pipeline parallelism is not modelled"),
         (replace(H100, speculative=True), "speculative decoding is not modelled"),
         (replace(H100, tensor_parallel_size=1, max_model_len=40_960, model="llama-3-70b"), "does not fit"),
@@ -127,6 +126,50 @@ def test_what_cannot_be_simulated_is_refused(engine: Engine, complaint: str) -> 
     """With what would do."""
     with pytest.raises(ConfigurationError, match=complaint):
         setup(engine)
+
+
+def test_a_release_that_is_not_told_is_the_latest() -> None:
+    """And it is said."""
+    found = setup(replace(H100, vllm="main"))
+    assert found.vllm == "0.33"
+    assert "recorded release main: taken as the latest known, 0.33" in found.remarks
+    assert setup(H100).remarks == ()
+
+
+def test_what_ran_did_fit() -> None:
+    """Without a recorded count the context ends at the computed blocks, which hold the longest request that ended."""
+    tight = replace(H100, model="llama-3.1-8b", device="NVIDIA GeForce RTX 4090", tensor_parallel_size=1)
+    found = setup(replace(tight, max_model_len=131_072)).instance
+    assert found.max_model_len == 16 * found.kv_blocks < 131_072
+    one = np.ones(1)
+    long = Requests(one, np.array([50_000]), np.array([1000]), one, one, one, one)
+    held = set_up(Recording(Path("run"), tight, long, None, 0), gpu=None, model=None, profile=True).instance
+    assert held.kv_blocks == 51_008 // 16
+
+
+def test_bytes_of_kv_that_were_given() -> None:
+    """64 layers of 4 heads of 128 in bf16 on each of two GPUs are 131,072 bytes a token."""
+    assert setup(replace(H100, kv_cache_bytes=131_072 * 16 * 1000.0)).instance.kv_blocks == 1000
+
+
+def test_nccl_where_vllms_own_all_reduce_is_off() -> None:
+    """Steps of few tokens are longer by what NCCL takes to begin, 128 times."""
+    own, nccl = (setup(replace(H100, custom_all_reduce=each)).instance.steps.dense_s[1] for each in (True, False))
+    assert 128 * 3e-6 < nccl - own < 128 * 10e-6
+
+
+def test_long_prompts_are_held_back_as_recorded() -> None:
+    """By the tokens of a step that the engine gave one of them."""
+    assert setup(replace(H100, long_prefill_token_threshold=512)).instance.long_prefill_token_threshold == 512
+
+
+def test_what_is_not_simulated_is_said() -> None:
+    """What the engine was told to do, and prompts that it found in its cache."""
+    engine = replace(H100, not_simulated=("enforce_eager",))
+    nothing = Requests(*(np.zeros(0) for _ in Requests._fields))  # type: ignore[arg-type]  # none of either kind
+    recording = Recording(Path("run"), engine, nothing, None, 0, prefix_hits=True)
+    remarks = set_up(recording, gpu=None, model=None, profile=True).remarks
+    assert remarks == ("recorded enforce_eager: not simulated", "recorded prefix hits between requests: not simulated")
 
 
 def kernel_times(directory: Path) -> None:
@@ -159,3 +202,26 @@ def test_kernel_times_must_hold_all_that_a_step_does(engine: Engine, tmp_path: P
     """There is no all-reduce in them, and no experts."""
     kernel_times(tmp_path)
     assert not setup(engine, directory=tmp_path).profiled
+
+
+def test_kernel_times_are_of_what_was_recorded(tmp_path: Path) -> None:
+    """Named again they count; for another card, another model or a description they do not, and it is said."""
+    kernel_times(tmp_path)
+    single = replace(H100, model="llama-3.1-8b", tensor_parallel_size=1, max_num_batched_tokens=2048)
+    card = tmp_path / "card.yaml"
+    card.write_text("name: h100-80gb\nbandwidth_tb_s: 3.3\n")
+    assert setup(single, directory=tmp_path, gpu="h100", model="meta-llama/Llama-3.1-8B").profiled
+    for given in ({"gpu": "h200"}, {"model": "qwen3-8b"}, {"gpu": str(card)}):
+        found = setup(single, directory=tmp_path, **given)  # type: ignore[arg-type]
+        assert not found.profiled
+        assert any("kernel times of this directory: not used" in remark for remark in found.remarks)
+
+
+def test_kernel_times_that_are_not_there(tmp_path: Path) -> None:
+    """An empty file is remarked, and the data sheet counts."""
+    kernel_times(tmp_path)
+    (tmp_path / "profile_dense.csv").write_text("")
+    single = replace(H100, model="llama-3.1-8b", tensor_parallel_size=1)
+    found = setup(single, directory=tmp_path)
+    assert not found.profiled
+    assert "a file is missing or empty" in found.remarks[0]

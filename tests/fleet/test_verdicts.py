@@ -30,7 +30,7 @@ def fleet(
     names = (Pool.SHORT, Pool.LONG) if len(usd) > 1 else (Pool.LONG,)
     pools = tuple(
         PoolPlan(
-            pool, instances, instances, "1x gpu", instances, price, "vllm serve", 1.0, 1.0, "kv", 8192, 8, 512, 900
+            pool, instances, instances, "1x gpu", instances, price, "vllm serve", 1.0, 1.0, "kv", 8192, 8, 512, 0, 900
         )
         for pool, price in zip(names, usd, strict=True)
     )
@@ -54,6 +54,14 @@ def concluded(
 ) -> Conclusion:
     """With one row in the sweep."""
     return conclude(usd, fleets, [row(short_share)])
+
+
+def test_a_pool_that_holds_long_prompts_back_is_named_with_the_flag() -> None:
+    """Whoever builds the fleet must know of it; nothing is said where it is not used."""
+    capped = replace(B2, pools=(replace(B2.pools[0], long_prefill_token_threshold=256),))
+    (said,) = (note for note in notes(OPTIONS, [B1, capped], None) if "long-prefill" in note)
+    assert said.startswith("B2: long prompts get at most 256 tokens")
+    assert not any("long-prefill" in note for note in notes(OPTIONS, [B1, B2], None))
 
 
 def test_two_pools_that_surely_save_are_recommended() -> None:
@@ -177,7 +185,33 @@ def test_notes_name_pools_without_spare() -> None:
     assert any(note.startswith("The long pool is one") for note in found)
 
 
-def test_a_single_replication_claims_no_interval() -> None:
-    """Neither in the sentence nor without a note."""
-    assert "20.0 % of the cost." in concluded([20], [10], [8]).sentence
+def test_a_single_replication_recommends_no_split() -> None:
+    """It cannot tell a saving from chance, says so, and claims no interval; a loss it may tell."""
+    found = concluded([20], [10], [8])
+    assert (found.verdict, found.recommended) == (Verdict.NO_DIFFERENCE, 1)
+    assert "what two pools would save, 20.0 %, one replication cannot tell from chance" in found.sentence
+    assert "two pools would cost 20.0 % more" in concluded([20], [10], [12]).sentence
     assert any("One replication" in note for note in notes(replace(OPTIONS, seeds=1), [], None))
+
+
+def test_unpriced_fleets_are_compared_by_gpus() -> None:
+    """In the words of the verdict, whichever way it goes; a fleet's name is left as it is."""
+    rows, named = [row(HALF)], replace(B2, name="half of the cost")
+    saved = conclude([[20], [10], [8]], (B1, B2, SPLIT), rows, by_chance=False, priced=False).sentence
+    assert "saves 20.0 % of the GPUs" in saved
+    lost = conclude([[20], [10], [12]], (B1, named, SPLIT), rows, by_chance=False, priced=False).sentence
+    assert "two pools would take 20.0 % more" in lost
+    assert "(half of the cost)" in lost
+
+
+def test_two_replications_are_said_to_be_few() -> None:
+    """Three are not."""
+    two, three = (notes(replace(OPTIONS, seeds=seeds), [], None) for seeds in (2, 3))
+    assert [note for note in two if note not in three] == [next(note for note in two if "Two replications" in note)]
+
+
+def test_what_is_calculated_needs_no_replications() -> None:
+    """The closed form alone has one value for each fleet, which no chance touches."""
+    found = conclude([[20], [10], [8]], (B1, B2, SPLIT), [row(HALF)], by_chance=False)
+    assert found.verdict is Verdict.SPLIT
+    assert "saves 20.0 % of the cost" in found.sentence

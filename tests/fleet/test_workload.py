@@ -215,3 +215,21 @@ def test_recorded_streams_of_short_traces(tmp_path: Path) -> None:
     assert [len(batch.arrival_s) for batch in batches] == [BATCH, 10]
     assert batches[1].prompt_tokens[:4].tolist() == [100, 200, 300, 400]
     assert batches[1].arrival_s[0] == pytest.approx(BATCH / 0.5)
+
+
+def test_a_log_says_how_many_lengths_were_drawn(tmp_path: Path) -> None:
+    """Requests that nobody read come at their own times, as long as one that was read."""
+    unread: dict[str, object] = {"arrival_s": 17.0, "pool": "short", "prompt_tokens": None}
+    read: dict[str, object] = {"arrival_s": 10.0, "prompt_tokens": 100, "completion_tokens": 1, "weight": 5.0}
+    workload = of_file(written(tmp_path, [read, unread]))
+    assert "50% of the answers were not read" in workload.source
+    assert first(workload, 2).prompt_tokens.tolist() == [100, 100]
+
+
+def test_a_trace_that_was_cut_says_so(tmp_path: Path) -> None:
+    """Its last line is left out; who plans should know that the file is not whole."""
+    path = tmp_path / "trace.csv"
+    path.write_text("ContextTokens,GeneratedTokens\n5,3\n6,4\n7")
+    assert "cut off is left out" in of_file(path, Options(rate_per_s=1.0)).source
+    path.write_text("ContextTokens,GeneratedTokens\n5,3\n6,4\n")
+    assert "cut off" not in of_file(path, Options(rate_per_s=1.0)).source

@@ -72,6 +72,12 @@ def test_a_hang_ends_with_the_client_or_its_time(mock: httpx.Client) -> None:
     assert time.monotonic() - started >= 0.1
 
 
+@pytest.mark.parametrize(("name", "status"), [("short", 503), ("short-1", 503), ("long", 200)])
+def test_a_fault_may_be_meant_for_another_instance(mock: httpx.Client, name: str, status: int) -> None:
+    """A request that a proxy sends on after the first instance failed it succeeds at the second."""
+    assert mock.post(PATH, json=ASK, headers={"x-mock-fault": f"only={name},status=503"}).status_code == status
+
+
 def test_an_unknown_fault_is_400(mock: httpx.Client) -> None:
     """A misspelt fault does not pass for a healthy answer."""
     response = mock.post(PATH, json=ASK, headers={"x-mock-fault": "explode"})

@@ -19,6 +19,7 @@ from extproc.mockvllm.faults import FAULT_HELP, NO_FAULTS, Faults, UnknownFaultE
         ("wrong-usage=1.5", Faults(usage_factor=1.5)),
         (" crlf , no-done,split-writes ", Faults(crlf=True, no_done=True, split_writes=True)),
         ("slow=0.1,gzip", Faults(slow_s=0.1, gzip=True)),
+        ("only=short,reset", Faults(only="short", reset=True)),
     ],
 )
 def test_each_spelling_means_one_fault(text: str, faults: Faults) -> None:
@@ -26,7 +27,9 @@ def test_each_spelling_means_one_fault(text: str, faults: Faults) -> None:
     assert parse_faults(text) == faults
 
 
-@pytest.mark.parametrize("text", ["explode", "status", "status=99", "reset=1", "slow=-1", "hang=nan", "wrong-usage=x"])
+@pytest.mark.parametrize(
+    "text", ["explode", "status", "status=99", "reset=1", "slow=-1", "hang=nan", "wrong-usage=x", "only="]
+)
 def test_anything_else_is_an_error_that_teaches(text: str) -> None:
     """A misspelt fault names the spellings there are, and repeats nothing of what was typed."""
     with pytest.raises(UnknownFaultError) as caught:

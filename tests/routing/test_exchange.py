@@ -6,7 +6,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
+from extproc.mockvllm.errors import bad_request
 from extproc.routing.estimators import EmaEstimator, EmaRules
 from extproc.routing.exchange import (
     Action,
@@ -18,10 +20,12 @@ from extproc.routing.exchange import (
     Undecided,
     certain_long_bytes,
 )
+from extproc.routing.observing import ObserveRules
 from extproc.routing.policy import TokenBudgetPolicy
+from extproc.routing.refusal import Refusal
 from extproc.routing.response import ReadOutcome
-from extproc.routing.router import ObserveRules, Router
-from extproc.routing.values import Correction, Decision, Pool, Reason, Usage
+from extproc.routing.router import Router
+from extproc.routing.values import Correction, Decision, Misroute, Pool, Reason, Usage
 
 TEXT = "The quick brown fox jumps over the lazy dog while the cat looks on from the wall. " * 10
 BODY = json.dumps({"messages": [{"role": "user", "content": TEXT}], "max_tokens": 16}).encode()
@@ -47,23 +51,28 @@ class CountingRouter(Router):
             observe_rules=ObserveRules(share=share),
         )
         self.completed: list[Decision] = []
+        self.told: list[tuple[bool, bool]] = []
+        """Whether each answer came from elsewhere, and whether it was a refusal for length."""
 
-    def complete(self, decision: Decision, usage: Usage | None) -> Correction | None:
+    def complete(
+        self, decision: Decision, usage: Usage | None, *, elsewhere: bool = False, refused: bool = False
+    ) -> Correction | None:
         """Remember, and do it."""
         self.completed.append(decision)
-        return super().complete(decision, usage)
+        self.told.append((elsewhere, refused))
+        return super().complete(decision, usage, elsewhere=elsewhere, refused=refused)
 
 
-def begun(router: Router | None = None, *, head: RequestHead = CHAT) -> Exchange:
+def begun(router: Router | None = None, *, head: RequestHead = CHAT, shadow: bool = False) -> Exchange:
     """An exchange whose request headers came, and which asks for the body."""
-    exchange = Exchange(router or CountingRouter(), draw=0.5)
+    exchange = Exchange(router or CountingRouter(), draw=0.5, shadow=shadow)
     assert exchange.request_headers(head, end_of_stream=False) == Reply(Action.ASK_BODY)
     return exchange
 
 
-def routed(router: Router | None = None, body: bytes = BODY) -> Exchange:
+def routed(router: Router | None = None, body: bytes = BODY, *, shadow: bool = False) -> Exchange:
     """An exchange that is decided and waits for its answer."""
-    exchange = begun(router)
+    exchange = begun(router, shadow=shadow)
     reply = exchange.request_body(body, end_of_stream=True)
     assert (reply.action, reply.last) == (Action.ROUTE, False)
     return exchange
@@ -202,9 +211,9 @@ def test_an_answer_teaches_however_it_ends(end: str) -> None:
 @pytest.mark.parametrize(
     ("head", "end_of_stream"),
     [
-        (ResponseHead(400, "application/json"), False),
+        (ResponseHead(404, "application/json"), False),
         (ResponseHead(429, "application/json"), False),
-        (ResponseHead(503, "text/plain"), False),
+        (ResponseHead(500, "text/plain"), False),
         (ResponseHead(206, "application/json"), False),
         (ResponseHead(200, "application/json"), True),
         (ResponseHead(200, "text/html"), False),
@@ -244,6 +253,117 @@ def test_an_answer_that_broke_teaches_nothing(answer: bytes, read: ReadOutcome) 
     outcome = exchange.close()
     assert (outcome.correction, outcome.read) == (None, read)
     assert (router.ratios(), router.observing) == ([], 0)
+
+
+# Refusals, and answers of another pool
+
+
+TOO_LONG = json.dumps(
+    bad_request("This model's maximum context length is 8192 tokens. However, you requested …").body((0, 31))
+).encode()
+LONG_BODY = json.dumps({"messages": [{"role": "user", "content": TEXT}], "max_tokens": 9000}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "refusal"),
+    [
+        (400, TOO_LONG, Refusal.CONTEXT_LENGTH),
+        (400, b'{"error": {"message": "n must be at least 1"}}', Refusal.OTHER),
+        (503, b"no healthy upstream", Refusal.BUSY),
+    ],
+)
+def test_a_refusal_of_the_short_pool_is_read(status: int, body: bytes, refusal: Refusal) -> None:
+    """Whole, as it is small; its words say what it was about, and that is no answer with usage."""
+    router = CountingRouter()
+    exchange = routed(router)
+    head = ResponseHead(status, "application/json")
+    assert exchange.response_headers(head, end_of_stream=False) == Reply(Action.READ_WHOLE)
+    assert exchange.response_body(body[:30], end_of_stream=False) == GO_ON
+    assert exchange.response_body(body[30:], end_of_stream=True) == NO_MORE
+    outcome = exchange.close()
+    assert (outcome.refusal, outcome.status, outcome.read, outcome.correction) == (refusal, status, None, None)
+    assert not outcome.escalated
+    assert router.told == [(False, refusal is Refusal.CONTEXT_LENGTH)]
+    assert router.observing == 0
+
+
+def test_a_refusal_without_a_body_is_still_one() -> None:
+    """Its status speaks; of its reason nothing is known."""
+    exchange = routed()
+    assert exchange.response_headers(ResponseHead(400), end_of_stream=True) == NO_MORE
+    assert exchange.close().refusal is Refusal.OTHER
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "shadow"),
+    [
+        (ResponseHead(400, attempts=2), BODY, False),
+        (ResponseHead(400, attempts=2, served=Pool.LONG), BODY, False),
+        (ResponseHead(503, served=Pool.LONG), BODY, False),
+        (ResponseHead(400), LONG_BODY, False),
+        (ResponseHead(400), BODY, True),
+        (ResponseHead(400, served=Pool.SHORT), BODY, True),
+    ],
+)
+def test_an_error_of_the_long_pool_is_nothing_to_learn_from(head: ResponseHead, body: bytes, *, shadow: bool) -> None:
+    """It takes all there is: what it refuses is the client's mistake, or nobody can help."""
+    exchange = routed(body=body, shadow=shadow)
+    assert exchange.response_headers(head, end_of_stream=False) == NO_MORE
+    assert exchange.close().refusal is None
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "shadow", "elsewhere", "escalated"),
+    [
+        (ResponseHead(200), BODY, False, False, False),
+        (ResponseHead(200, attempts=2), BODY, False, True, True),
+        (ResponseHead(200, attempts=2, served=Pool.LONG), BODY, False, True, True),
+        (ResponseHead(200, attempts=1, served=Pool.LONG), BODY, False, True, True),
+        (ResponseHead(200, attempts=2, served=Pool.SHORT), BODY, False, False, False),
+        (ResponseHead(200, attempts=2), LONG_BODY, False, False, False),
+        (ResponseHead(200, served=Pool.LONG), LONG_BODY, False, False, False),
+        (ResponseHead(200), BODY, True, True, False),
+        (ResponseHead(200, attempts=2), BODY, True, True, False),
+        (ResponseHead(200, served=Pool.LONG), BODY, True, True, False),
+        (ResponseHead(200, served=Pool.SHORT), BODY, True, True, False),
+        (ResponseHead(200, served=Pool.LONG), LONG_BODY, True, False, False),
+    ],
+)
+def test_who_answered_is_told_by_envoy_or_by_what_it_does(
+    head: ResponseHead, body: bytes, *, shadow: bool, elsewhere: bool, escalated: bool
+) -> None:
+    """The long pool stood in where it was asked second, or first for want of a short instance; never in shadow."""
+    router = CountingRouter()
+    exchange = routed(router, body, shadow=shadow)
+    head = replace(head, content_type="application/json")
+    assert exchange.response_headers(head, end_of_stream=False) == Reply(Action.READ_WHOLE)
+    exchange.response_body(ANSWER, end_of_stream=True)
+    outcome = exchange.close()
+    assert (router.told, outcome.escalated, outcome.shadow) == ([(elsewhere, False)], escalated, shadow)
+    assert outcome.correction is not None
+    assert outcome.correction.usage == Usage(205, 3)
+
+
+def test_an_escalated_answer_teaches_and_is_judged_and_is_no_truncation() -> None:
+    """The truth about the prompt is the same in either pool; only the end of the context is not."""
+    body = json.dumps({"messages": [{"role": "user", "content": TEXT}], "max_tokens": 6000}).encode()
+    usage = {"prompt_tokens": 7500, "completion_tokens": 692}
+    choices = [{"index": 0, "finish_reason": "length", "message": {}}]
+    answer = json.dumps({"object": "chat.completion", "choices": choices, "usage": usage}).encode()
+    corrections = []
+    for served in Pool:
+        exchange = routed(CountingRouter(), body)
+        exchange.response_headers(replace(JSON_HEAD, served=served), end_of_stream=False)
+        exchange.response_body(answer, end_of_stream=True)
+        corrections.append(exchange.close().correction)
+    assert [c and (c.truncated, c.misroute) for c in corrections] == [(True, Misroute.UNDER), (False, Misroute.UNDER)]
+
+
+def test_what_an_instance_says_of_its_load_is_handed_on() -> None:
+    """Unread, with whatever answer it comes."""
+    exchange = routed()
+    exchange.response_headers(replace(JSON_HEAD, orca="TEXT kv_cache_usage_perc=0.5"), end_of_stream=False)
+    assert exchange.close().orca == "TEXT kv_cache_usage_perc=0.5"
 
 
 # Streams that go another way
@@ -312,6 +432,18 @@ def test_a_request_that_goes_on_while_its_answer_is_read_does_not_end_the_readin
     assert exchange.close().read is ReadOutcome.USAGE
 
 
+def test_an_exchange_teaches_once_its_answer_is_read() -> None:
+    """An answer, or a refusal for length; not while only a decision was made, nor from an answer nobody can read."""
+    exchange = routed()
+    assert not exchange.teaches
+    exchange.response_headers(JSON_HEAD, end_of_stream=False)
+    assert exchange.teaches
+    refused, unreadable = routed(), routed()
+    refused.response_headers(ResponseHead(400, "application/json"), end_of_stream=False)
+    unreadable.response_headers(ResponseHead(200, "text/html"), end_of_stream=False)
+    assert (refused.teaches, unreadable.teaches) == (True, False)
+
+
 def test_closing_says_the_same_again() -> None:
     """The client left before the answer; completing twice would free a place that is not there."""
     router = CountingRouter()
@@ -322,6 +454,24 @@ def test_closing_says_the_same_again() -> None:
     assert len(router.completed) == 1
     assert router.observing == 0
     assert any_event(exchange, "response_headers") == NO_MORE
+
+
+def test_a_decision_that_envoy_never_heard_does_not_count() -> None:
+    """It gives up its place among the awaited answers, and the exchange is one that ended early."""
+    router = CountingRouter()
+    exchange = routed(router)
+    assert router.observing == 1
+    exchange.lose()
+    assert router.observing == 0
+    outcome = exchange.close()
+    assert (outcome.decision, outcome.undecided) == (None, Undecided.ENDED_EARLY)
+
+
+def test_what_is_lost_before_anything_was_decided_ended_early() -> None:
+    """There is nothing to take back."""
+    exchange = Exchange(CountingRouter(), draw=0.0)
+    exchange.lose()
+    assert exchange.close().undecided is Undecided.ENDED_EARLY
 
 
 # Every order of everything
@@ -339,9 +489,13 @@ RESPONSE_HEADS = st.builds(
     status=st.sampled_from((200, 200, 200, 400, 503, 0)),
     content_type=st.sampled_from(("application/json", "text/event-stream", "text/html", "")),
     content_encoding=st.sampled_from(("", "", "gzip", "br")),
+    attempts=st.sampled_from((1, 1, 2)),
+    served=st.sampled_from((None, *Pool)),
 )
 REQUEST_BODIES = st.sampled_from((BODY, BODY[:40], b"", b'{"prompt": [1, 2, 3]}', b"\xff")) | st.binary(max_size=20)
-RESPONSE_BODIES = st.sampled_from((ANSWER, STREAM, CHUNK, b"", gzip.compress(ANSWER))) | st.binary(max_size=20)
+RESPONSE_BODIES = st.sampled_from((ANSWER, STREAM, CHUNK, b"", gzip.compress(ANSWER), TOO_LONG)) | st.binary(
+    max_size=20
+)
 
 
 class AnyConversation(RuleBasedStateMachine):
@@ -355,7 +509,7 @@ class AnyConversation(RuleBasedStateMachine):
 
     def begin(self) -> None:
         """Open the next exchange."""
-        self.exchange = Exchange(self.router, draw=0.5)
+        self.exchange = Exchange(self.router, draw=0.5, shadow=self.finished % 3 == 2)
         self.decisions: list[Decision] = []
         self.ended = False
 
@@ -404,6 +558,7 @@ class AnyConversation(RuleBasedStateMachine):
         assert self.exchange.close() is outcome
         assert ([outcome.decision] if outcome.decision else []) == self.decisions
         assert outcome.correction is None or outcome.read is ReadOutcome.USAGE
+        assert outcome.refusal is None or not (outcome.read or outcome.escalated)
         self.finished += len(self.decisions)
         self.begin()
 

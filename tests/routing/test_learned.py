@@ -21,6 +21,10 @@ SERVED: dict[str, Any] = {
     "framing_variances": (0.001, 0.002),
     "densities": {"prose": {"mean": -1.3, "variance": 0.1, "samples": 20}},
     "errors": {"text": b""},
+    "positions": {"text": b""},
+    "distances": {"text": b""},
+    "watched": 9,
+    "usual": 0.01,
 }
 RATIO: dict[str, Any] = {
     "model": "m",
@@ -29,8 +33,8 @@ RATIO: dict[str, Any] = {
     "deviation": 0.5,
     "samples": 3,
 }
-NUMBERS = ["doubt", "sampling_variance"]
-COUNTS = ["samples", "telling", "wanted", "alarms"]
+NUMBERS = ["doubt", "sampling_variance", "usual"]
+COUNTS = ["samples", "telling", "wanted", "alarms", "watched"]
 
 
 def read(fields: dict[str, Any], kind: type[msgspec.Struct]) -> Any:
@@ -102,7 +106,9 @@ def test_a_density_is_one_that_can_have_been_learned(change: dict[str, float]) -
         read({**SERVED, "densities": {"prose": density}}, ServedState)
 
 
-@pytest.mark.parametrize(("field", "name"), [("errors", "guess"), ("densities", "poetry")])
+@pytest.mark.parametrize(
+    ("field", "name"), [("errors", "guess"), ("positions", "guess"), ("distances", "guess"), ("densities", "poetry")]
+)
 def test_labels_are_those_that_there_are(field: str, name: str) -> None:
     """Another stage or kind of text is another format."""
     (value,) = SERVED[field].values()

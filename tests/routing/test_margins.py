@@ -15,8 +15,8 @@ WIDTH, REACH = 0.25, 10.0
 """Of a bin, and up to where bins are as narrow, in stated deviations."""
 ABOVE = [*np.arange(0.0, REACH, WIDTH).tolist(), *(min(1000.0, REACH * 1.25**step) for step in range(22))]
 EDGES: list[float] = [-edge for edge in reversed(ABOVE)] + ABOVE[1:]
-MIDDLES = [-1000.0, *(np.array(EDGES[1:]) + EDGES[:-1]) / 2, 1000.0]
-"""Of each bin; the two outermost are open and stand where they begin."""
+MIDDLES = [math.nextafter(-1000.0, -math.inf), *(np.array(EDGES[1:]) + EDGES[:-1]) / 2, 1000.0]
+"""Of each bin one that lies in it; the two outermost are open, and theirs stand where they begin."""
 PRIOR_SAMPLES = 100.0
 MEMORY = 4000.0
 """Errors that count in the long run."""

@@ -146,6 +146,14 @@ def test_a_single_pool_takes_everything(bounds: Budget | None) -> None:
     assert policy.threshold_tokens == 1000
 
 
+@pytest.mark.parametrize("policy", [SinglePoolPolicy(1000), TokenBudgetPolicy(1000)])
+def test_a_threshold_is_moved_by_another_policy_of_the_same_kind(policy: Policy) -> None:
+    """What decided before goes on as it was."""
+    moved = policy.at(2000)
+    assert type(moved) is type(policy)
+    assert (policy.threshold_tokens, moved.threshold_tokens) == (1000, 2000)
+
+
 @pytest.mark.parametrize(
     ("pool", "true_total", "misroute"),
     [

@@ -1,9 +1,9 @@
 import json
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from extproc.routing.prompts import (
     NotInBody,

@@ -9,10 +9,12 @@ from msgspec.structs import replace
 
 from extproc.routing.budget import BudgetRules
 from extproc.routing.estimators import EmaEstimator, EmaRules, Estimator, FixedRatioEstimator
+from extproc.routing.observing import ObserveRules
 from extproc.routing.outputs import OutputModel, OutputRules, OutputState
 from extproc.routing.policy import SinglePoolPolicy, TokenBudgetPolicy, Verdict, judge
 from extproc.routing.request import Request, flawed
-from extproc.routing.router import ObserveRules, Router
+from extproc.routing.router import Router
+from extproc.routing.steering import Steering
 from extproc.routing.text import Prompt
 from extproc.routing.values import (
     Budget,
@@ -591,6 +593,189 @@ def test_nothing_is_reserved_before_older_answers_have_come_back() -> None:
     assert owner.route(asked(UNDECLARED), draw=HIGH).pool is Pool.LONG
     owner.complete(waiting, None)
     assert owner.route(asked(UNDECLARED), draw=HIGH).pool is Pool.SHORT
+
+
+# Steering
+
+
+def steered(owner: Router, threshold: int = 8192, spill_from: Pool | None = None, share: float = 1.0) -> Router:
+    """The same router, told so."""
+    owner.steer(Steering(threshold, spill_from, share if spill_from else 0.0))
+    return owner
+
+
+def test_the_threshold_follows_and_each_decision_keeps_its_own() -> None:
+    """A request judged later is judged by the threshold that decided it."""
+    owner = router()
+    before = owner.route(asked(TEXT), draw=LOW)
+    after = steered(owner, 2000).route(asked(TEXT), draw=LOW)
+    assert [(d.pool, d.threshold_tokens) for d in (before, after)] == [(Pool.SHORT, 8192), (Pool.LONG, 2000)]
+    corrections = [owner.complete(decision, Usage(3000)) for decision in (before, after)]
+    assert [correction and correction.misroute for correction in corrections] == [None, None]
+
+
+def test_steering_that_changes_no_threshold_keeps_the_policy() -> None:
+    """It comes every few seconds, and mostly says the same."""
+    owner = router()
+    policy = owner.policy
+    assert steered(owner).policy is policy
+
+
+def test_no_threshold_is_above_what_the_short_pool_holds() -> None:
+    """Whatever the rules of steering say, and whatever was said before the pool was known."""
+    owner = router(threshold=8192, short_max_model_len=16_384)
+    assert steered(owner, 20_000).policy.threshold_tokens == 16_384
+    owner.fit(4096)
+    assert (owner.policy.threshold_tokens, owner.short_max_model_len) == (4096, 4096)
+    assert steered(owner, 8192).policy.threshold_tokens == 4096
+    owner.fit(32_768)
+    assert (owner.policy.threshold_tokens, owner.short_max_model_len) == (4096, 32_768), "only steering raises it"
+
+
+@pytest.mark.parametrize(("share", "spilled"), [(1.0, 100), (0.25, 25), (0.0, 0)])
+def test_a_short_pool_under_pressure_is_relieved_of_a_share(share: float, spilled: int) -> None:
+    """Those that leave say why, and that is no verdict on the estimate."""
+    owner = steered(router(), spill_from=Pool.SHORT, share=share)
+    decisions = [owner.route(asked(TEXT), draw=LOW) for _ in range(100)]
+    left = [decision for decision in decisions if decision.reason is Reason.SPILLED_FROM_SHORT]
+    assert len(left) == spilled
+    assert all(decision.pool is Pool.LONG for decision in left)
+    assert {owner.route(asked(replace(TEXT, output_tokens=9000)), draw=LOW).reason} == {Reason.OUTPUT_EXCEEDS}
+    corrections = [owner.complete(decision, Usage(1000)) for decision in left]
+    assert not any(correction is None or correction.judged for correction in corrections)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (replace(TEXT, token_ids=9000, text_bytes=0, total_text_bytes=0), Reason.SPILLED_FROM_LONG),
+        (replace(TEXT, output_tokens=9000), Reason.SPILLED_FROM_LONG),
+        (replace(TEXT, token_ids=17_000, text_bytes=0, total_text_bytes=0), Reason.EXCEEDS),
+        (replace(TEXT, output_tokens=17_000), Reason.OUTPUT_EXCEEDS),
+        (UNDECLARED, Reason.OUTPUT_UNDECLARED),
+    ],
+)
+def test_a_long_pool_is_relieved_of_what_the_short_one_can_hold(facts: RequestFacts, reason: Reason) -> None:
+    """Above the threshold and within the short pool's context, by the same rules; the unknown stays long."""
+    owner = steered(router(short_max_model_len=16_384), spill_from=Pool.LONG)
+    decision = owner.route(asked(facts), draw=LOW)
+    assert (decision.pool, decision.reason) == (
+        Pool.SHORT if reason is Reason.SPILLED_FROM_LONG else Pool.LONG,
+        reason,
+    )
+    assert decision.threshold_tokens == (16_384 if decision.pool is Pool.SHORT else 8192)
+
+
+@pytest.mark.parametrize(("tokens", "pool"), [(16_000, Pool.SHORT), (16_384, Pool.LONG)])
+def test_an_estimate_must_fit_the_short_pool_to_spill_there(tokens: int, pool: Pool) -> None:
+    """The estimator is asked again, with the room that pool has; a usage that contradicts it is held against it."""
+    estimator = Scripted(mean_tokens=tokens - 500, conservative_tokens=tokens)
+    owner = steered(router(estimator=estimator, short_max_model_len=16_384), spill_from=Pool.LONG)
+    decision = owner.route(asked(LONG), draw=LOW)
+    assert decision.pool is pool
+    assert estimator.rooms[:2] == [8092, 16_284]
+    correction = owner.complete(decision, Usage(16_400))
+    assert correction is not None
+    assert correction.misroute is (Misroute.UNDER if pool is Pool.SHORT else None)
+
+
+@pytest.mark.parametrize(("spill_from", "most"), [(None, 8192), (Pool.SHORT, 8192), (Pool.LONG, 16_384)])
+def test_larger_bodies_are_worth_reading_only_while_they_could_go_short(spill_from: Pool | None, most: int) -> None:
+    """What bounds them is the threshold, and the short pool's context while the long pool is relieved."""
+    owner = steered(router(short_max_model_len=16_384), spill_from=spill_from, share=0.5)
+    assert owner.most_short_tokens == most
+
+
+def test_nothing_spills_to_a_short_pool_that_holds_no_more_than_the_threshold() -> None:
+    """Nor is the estimator asked for it, nor the share used up."""
+    estimator = Scripted(mean_tokens=9000, conservative_tokens=9000)
+    owner = steered(router(estimator=estimator), spill_from=Pool.LONG)
+    assert owner.route(asked(LONG), draw=HIGH).pool is Pool.LONG
+    assert len(estimator.rooms) == 1
+
+
+def test_only_a_share_of_the_long_pools_requests_spills() -> None:
+    """As told, of those that could."""
+    owner = steered(router(short_max_model_len=16_384), spill_from=Pool.LONG, share=0.25)
+    facts = replace(TEXT, output_tokens=9000)
+    pools = Counter(owner.route(asked(facts), draw=HIGH).pool for _ in range(100))
+    assert pools == {Pool.SHORT: 25, Pool.LONG: 75}
+
+
+# Answers from another pool, or none
+
+
+FULL = Usage(7500, 692, finish=Finish.LENGTH)
+"""An answer that filled a context of 8,192 tokens."""
+
+
+@pytest.mark.parametrize(("elsewhere", "truncated"), [(False, True), (True, False)])
+def test_an_answer_is_truncated_only_by_the_pool_that_gave_it(*, elsewhere: bool, truncated: bool) -> None:
+    """The long pool's limit at the same number is the client's or chance; the judgement is the same, and it teaches."""
+    owner = router(estimator=Scripted(mean_tokens=6000, conservative_tokens=6500))
+    decision = owner.route(asked(replace(LONG, output_tokens=1500)), draw=LOW)
+    assert decision.pool is Pool.SHORT
+    correction = owner.complete(decision, FULL, elsewhere=elsewhere)
+    assert correction is not None
+    assert (correction.truncated, correction.misroute, correction.learned) == (truncated, Misroute.UNDER, True)
+
+
+def test_the_long_pool_truncates_nothing() -> None:
+    """Its context is not known here."""
+    assert not completed(router(threshold=2000), replace(LONG, output_tokens=1500), FULL).truncated
+
+
+def test_truncation_is_told_by_what_the_short_pool_holds() -> None:
+    """Not by the threshold, which may be lower."""
+    owner = router(
+        threshold=4096, short_max_model_len=8192, estimator=Scripted(mean_tokens=900, conservative_tokens=999)
+    )
+    facts = replace(LONG, output_tokens=1500)
+    cut_at = {
+        tokens: completed(owner, facts, Usage(tokens - 700, 700, finish=Finish.LENGTH)) for tokens in (4096, 8192)
+    }
+    assert {tokens: correction.truncated for tokens, correction in cut_at.items()} == {4096: False, 8192: True}
+
+
+def test_a_refusal_teaches_that_the_prompt_is_longer_than_its_room() -> None:
+    """One token more than the context leaves beside the output: all that can be known of it."""
+    estimator = Scripted(mean_tokens=6000, conservative_tokens=6500)
+    owner = router(estimator=estimator, short_max_model_len=9000)
+    decision = owner.route(asked(replace(LONG, output_tokens=1000)), draw=LOW)
+    assert owner.complete(decision, None, refused=True) is None
+    assert [usage for _, _, usage in estimator.taught] == [Usage(8001)]
+    assert owner.observing == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "mean_tokens"),
+    [
+        (replace(LONG, output_tokens=1000), 7192 + 1),
+        (replace(LONG, output_tokens=1000, prompt_count=2), 6000),
+    ],
+)
+def test_a_refusal_that_says_nothing_new_teaches_nothing(facts: RequestFacts, mean_tokens: int) -> None:
+    """Where the estimate was longer still, the mistake was another's; of several prompts nobody knows which it was."""
+    estimator = Scripted(mean_tokens=mean_tokens, conservative_tokens=mean_tokens)
+    owner = router(estimator=estimator)
+    owner.complete(owner.route(asked(facts), draw=LOW), None, refused=True)
+    assert estimator.taught == []
+
+
+def test_a_refusal_of_an_answer_that_nobody_limits_teaches_nothing() -> None:
+    """It is then refused for the prompt alone, which no budget of ours was about."""
+    estimator = Scripted(mean_tokens=3000, conservative_tokens=3500)
+    owner = router(estimator=estimator, budget_rules=BudgetRules(undeclared_output_tokens=100))
+    owner.complete(owner.route(asked(replace(LONG, output_tokens=None)), draw=LOW), None, refused=True)
+    assert estimator.taught == []
+
+
+def test_a_refusal_of_a_request_that_is_not_observed_teaches_nothing() -> None:
+    """There is no lesson with it."""
+    estimator = Scripted(mean_tokens=6000, conservative_tokens=6500)
+    owner = router(estimator=estimator)
+    owner.complete(owner.route(asked(LONG), draw=HIGH), None, refused=True)
+    assert estimator.taught == []
 
 
 # What is kept

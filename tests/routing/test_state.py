@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from extproc.routing import exact, state
 from extproc.routing.anytime import AnytimeEstimator
@@ -34,6 +34,7 @@ KINDS = {
     "   \t\n": 2.0,
 }
 """Kinds of text and their bytes a token."""
+HISTOGRAMS = ("errors", "positions", "distances")
 PLAIN = Counted(2000, 0, 0, 2)
 WITH_TOOLS = Counted(2000, 500, 60, 2)
 
@@ -53,7 +54,9 @@ def teach(served: Served, rng: Random, answers: int) -> None:
         shares, facts, tokens = prompt(rng)
         judgement = served.model.judge(shares, facts)
         for stage in served.margins:
-            served.observe(stage, judgement, Truth(math.log(tokens), math.log(2 * tokens), calibrates=True))
+            room = tokens * rng.uniform(0.5, 3.0)
+            served.margins[stage].settles(judgement.position(math.log(room)))
+            served.observe(stage, judgement, Truth(math.log(tokens), math.log(room), calibrates=True, weight=1.5))
         served.densities[Category.CODE].learn(prompt_bytes(facts), tokens)
         served.compare(Judgement(judgement.log_tokens + rng.gauss(0, 0.03), judgement.spread), judgement)
         served.model.learn(shares, facts, tokens)
@@ -67,6 +70,7 @@ def taught() -> Served:
     served = Served(Promise(), exact=True)
     teach(served, Random(1), 400)
     served.vigil.alarms, served.wanted = 2, 350
+    served.vigil.answers, served.vigil.usual = 400, 0.02
     served.refresh()
     return served
 
@@ -94,10 +98,11 @@ def judgements(served: Served) -> list[float]:
     found: list[float] = []
     for _ in range(50):
         shares, facts, _ = prompt(rng)
-        found += served.model.judge(shares, facts)
-        found += served.model.judge_rest(shares, facts)
-        found += served.glance(Category.CODE, facts)
-    found += [*served.framing.judge(PLAIN), *served.framing.judge(WITH_TOOLS), served.sampling_variance]
+        found += astuple(served.model.judge(shares, facts))
+        found += astuple(served.model.judge_rest(shares, facts))
+        found += astuple(served.glance(Category.CODE, facts))
+    found += [*astuple(served.framing.judge(PLAIN)), *astuple(served.framing.judge(WITH_TOOLS))]
+    found.append(served.sampling_variance)
     for stage in sorted(served.margins):
         margin = served.margins[stage]
         found += [margin.short_at, margin.long_at, *(margin.doubt(step / 2) for step in range(-20, 21))]
@@ -192,7 +197,7 @@ def test_other_formats_are_told_apart(written: bytes) -> None:
     here, there = f"state {state.VERSION} ".encode(), f"state {state.VERSION + 1} ".encode()
     with pytest.raises(StateError, match="not a state"):
         decode(b"{}")
-    with pytest.raises(StateError, match=f"another version; this one reads version {state.VERSION}"):
+    with pytest.raises(StateError, match=f"another version; this one reads versions 1 to {state.VERSION}"):
         decode(written.replace(here, there, 1))
     with pytest.raises(StateError, match=r"damaged: its checksum"):
         decode(written[:-1])
@@ -256,8 +261,47 @@ def test_a_cold_one_becomes_its_like(taught: Served, learned: ServedState) -> No
     absorb(cold, decode(encode(RouterState(EstimatorState([learned])))).estimator.served[0])
     assert judgements(cold) == pytest.approx(judgements(taught), rel=1e-4, abs=1e-4)
     assert cold.model.samples == taught.model.samples == 400
-    assert cold.vigil.alarms == 2
+    assert vars(cold.vigil) == vars(taught.vigil)
     assert cold.wanted <= cold.model.samples  # the answers it has are those that were wanted
+
+
+def test_margins_are_those_that_were_saved(taught: Served, learned: ServedState) -> None:
+    """Not only what a single request may risk bounds them, but also how many requests lie where; nothing is lost."""
+    cold = Served(Promise(), exact=True)
+    absorb(cold, learned)
+    for stage, margin in taught.margins.items():
+        mine = cold.margins[stage]
+        assert mine.distances == pytest.approx(margin.distances, rel=1e-6)
+        assert mine.positions == pytest.approx(margin.positions, rel=0.01)
+        assert (mine.short_at, mine.long_at) == (margin.short_at, margin.long_at)
+    last = taught.margins[Stage.EXACT]
+    assert last.short_at > last.above(50 * Promise().share)
+
+
+def test_a_state_of_the_version_before_is_read(learned: ServedState) -> None:
+    """It has errors alone: rooms, distances and what is usual begin anew."""
+    old = msgspec.to_builtins(learned, builtin_types=(bytes,))
+    for name in ("positions", "distances", "watched", "usual"):
+        del old[name]
+    body = msgspec.msgpack.encode({"estimator": {"served": [old]}})
+    digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+    (read,) = decode(f"dualpool state 1 {digest}\n".encode() + body).estimator.served
+    served = Served(Promise(), exact=True)
+    absorb(served, read)
+    margin = served.margins[Stage.TEXT]
+    assert margin.errors.sum() > PRIOR_ERRORS.sum() + 100
+    assert sum(margin.positions) == margin.distances.sum() == served.vigil.usual == served.vigil.answers == 0
+
+
+def test_what_is_usual_follows_the_answers() -> None:
+    """A tenth in one answer of four and nothing in the other three come to a fortieth."""
+    together = Served(Promise())
+    for answers, usual in ((300, 0.0), (100, 0.1)):
+        one = Served(Promise())
+        one.vigil.answers, one.vigil.usual = answers, usual
+        absorb(together, snapshot("m", one))
+    assert together.vigil.answers == 400
+    assert together.vigil.usual == pytest.approx(0.025)
 
 
 def test_it_goes_on_learning_like_the_one_that_was_saved(learned: ServedState) -> None:
@@ -442,15 +486,18 @@ def test_exemplars_that_are_no_numbers_are_refused(learned: ServedState, name: s
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e30, -1.0])
 @pytest.mark.parametrize("stage", [Stage.SIZE, Stage.EXACT])
-def test_errors_that_are_no_counts_are_refused(learned: ServedState, stage: Stage, value: float) -> None:
+@pytest.mark.parametrize("name", HISTOGRAMS)
+def test_counts_that_are_none_are_refused(learned: ServedState, name: str, stage: Stage, value: float) -> None:
     """A margin by them would be none."""
-    is_refused(replace(learned, errors={**learned.errors, stage: with_value(learned.errors[stage], 7, value)}))
+    counts = getattr(learned, name)
+    is_refused(replace(learned, **{name: {**counts, stage: with_value(counts[stage], 7, value)}}))
 
 
 @pytest.mark.parametrize("shape", [b"", packed([1.0]), packed([1.0] * 79), packed([1.0] * 160), b"abc"])
-def test_errors_of_another_shape_are_refused(learned: ServedState, shape: bytes) -> None:
+@pytest.mark.parametrize("name", HISTOGRAMS)
+def test_counts_of_another_shape_are_refused(learned: ServedState, name: str, shape: bytes) -> None:
     """None, too few, twice as many, and bytes that are no numbers; nothing else of the state was taken in by then."""
-    is_refused(replace(learned, errors={**learned.errors, Stage.TEXT: shape}))
+    is_refused(replace(learned, **{name: {**getattr(learned, name), Stage.TEXT: shape}}))
 
 
 @pytest.mark.parametrize("part", ["linear", "framing"])

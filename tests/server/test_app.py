@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from extproc.routing.request import read_request
 from extproc.routing.values import Pool, Provenance, Reason, Stage
 from extproc.server import wire
 from extproc.server.app import warnings_of
+from extproc.server.notes import SOON_S
 from extproc.settings import Settings
 
 JSON = "application/json"
@@ -86,7 +88,8 @@ def headers(method: str, path: str) -> ProcessingRequest:
 
 
 def metric(port: int, sample: str) -> float:
-    """One sample of the Prometheus endpoint, by its name and labels."""
+    """One sample of the Prometheus endpoint, by its name and labels, when what went before is written down."""
+    time.sleep(3 * SOON_S)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         lines = answer.read().decode().splitlines()
     return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample))
@@ -97,6 +100,7 @@ def test_health_and_metrics_answer_while_it_serves() -> None:
     with service() as (_, listen, metrics), grpc.insecure_channel(listen) as channel:
         assert {health_of(channel, name) for name in ("", "liveness", "readiness", wire.SERVICE)} == {SERVING}
         next(open_stream(channel, iter([headers("GET", "/v1/models")])))
+        time.sleep(3 * SOON_S)
         with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics") as answer:
             text = answer.read().decode()
         (decisions,) = [line for line in text.splitlines() if line.startswith("dualpool_decisions_total{")]

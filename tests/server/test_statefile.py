@@ -19,7 +19,8 @@ from extproc.routing.state import RouterState, StateError, encode
 from extproc.routing.values import Usage
 from extproc.server import statefile
 from extproc.server.statefile import StateFile, read_state, saving, write_state
-from extproc.telemetry.ledger import Ledger, SaveOutcome
+from extproc.telemetry.labels import SaveOutcome
+from extproc.telemetry.ledger import Ledger
 
 CHAT = b'{"model":"m","messages":[{"role":"user","content":"%s"}],"max_tokens":9}' % (b"some words " * 600)
 SAVED, FAILED = SaveOutcome.SAVED, SaveOutcome.FAILED
@@ -87,7 +88,7 @@ def test_no_file_is_an_ordinary_start(path: Path, caplog: pytest.LogCaptureFixtu
     ("spoil", "why"),
     [
         (lambda raw: raw[:-1], "checksum"),
-        (lambda raw: raw.replace(b"state 1 ", b"state 9 ", 1), "another version"),
+        (lambda raw: raw.replace(b"state 2 ", b"state 9 ", 1), "another version"),
         (lambda _: b"", "not a state"),
     ],
 )
@@ -139,6 +140,16 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
     """A volume's mount point is no file: the operator hears of it at start."""
     with pytest.raises(ConfigurationError, match="name a file in it"):
         StateFile(tmp_path, Ledger())
+
+
+def test_what_is_no_plain_file_is_refused(tmp_path: Path) -> None:
+    """A pipe would be read for ever, /dev/null renamed: neither is touched. A link to itself is named for that."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="no plain file"):
+        StateFile(tmp_path / "pipe", Ledger())
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ConfigurationError, match="link to itself"):
+        StateFile(tmp_path / "loop", Ledger())
 
 
 def test_a_link_stays_a_link(tmp_path: Path, path: Path) -> None:

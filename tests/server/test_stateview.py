@@ -90,5 +90,5 @@ def test_the_text_is_a_table_that_no_model_s_name_can_break() -> None:
 def test_json_says_what_it_is() -> None:
     """Version and promise stand beside what was learned."""
     seen = as_json(taught(3).snapshot(), promise=0.01)
-    assert (seen["version"], seen["promise"], seen["models"][0]["samples"]) == (1, 0.01, 3)
+    assert (seen["version"], seen["promise"], seen["models"][0]["samples"]) == (2, 0.01, 3)
     assert seen["ratios"][0]["category"] == "prose"

@@ -16,24 +16,25 @@ from extproc._proto.external_processor_pb2 import (
 )
 from extproc.envoyconfig.modes import ALLOWED_OVERRIDES
 from extproc.routing.estimators import FixedRatioEstimator
-from extproc.routing.exchange import LEAVE, Exchange
+from extproc.routing.exchange import LEAVE, Action, Exchange
 from extproc.routing.headers import OWN_HEADERS
+from extproc.routing.observing import ObserveRules
 from extproc.routing.policy import TokenBudgetPolicy
-from extproc.routing.router import ObserveRules, Router
+from extproc.routing.router import Router
 from extproc.routing.values import Decision, Pool, Provenance, Reason, RequestFacts
 from extproc.server import wire
 
 CHAT: Final = b'{"model":"m","messages":[{"role":"user","content":"' + b"word " * 200 + b'"}],"max_tokens":16}'
 
 
-def exchange(share: float = 1.0) -> Exchange:
+def exchange(share: float = 1.0, *, shadow: bool = False) -> Exchange:
     """An exchange of a router that reads the given share of answers."""
     router = Router(
         estimator=FixedRatioEstimator(),
         policy=TokenBudgetPolicy(8192),
         observe_rules=ObserveRules(share=share),
     )
-    return Exchange(router, draw=0.0)
+    return Exchange(router, draw=0.0, shadow=shadow)
 
 
 def head(**headers: str) -> HeaderMap:
@@ -67,8 +68,8 @@ def say(
     conversation: Exchange, message: ProcessingRequest, *, explain: bool = False
 ) -> tuple[ProcessingResponse, bool]:
     """One message in, one reply out."""
-    raw, reply = wire.answer(conversation, message.SerializeToString(), explain=explain)
-    return ProcessingResponse.FromString(raw), reply.last
+    answered = wire.answer(conversation, message.SerializeToString(), explain=explain)
+    return ProcessingResponse.FromString(answered.message), answered.reply.last
 
 
 def mutations(response: ProcessingResponse) -> dict[str, bytes]:
@@ -214,7 +215,7 @@ def test_trailers_are_answered_in_kind(phase: str) -> None:
 
 def test_a_message_of_an_unknown_kind_ends_the_conversation() -> None:
     """A newer Envoy's message of a kind this subset lacks is answered by leaving, which lets Envoy go on."""
-    assert wire.answer(exchange(), b"", explain=False) == (b"", LEAVE)
+    assert wire.answer(exchange(), b"", explain=False) == wire.Answer(b"", LEAVE)
 
 
 def test_bytes_that_are_no_message_are_an_error() -> None:
@@ -232,5 +233,100 @@ def test_modes_are_exactly_those_the_configuration_allows() -> None:
 def test_an_independent_reader_understands_a_canned_reply() -> None:
     """envoy-data-plane's classes read the bytes that go out."""
     conversation = exchange()
-    raw, _ = wire.answer(conversation, request_headers().SerializeToString(), explain=False)
+    raw = wire.answer(conversation, request_headers().SerializeToString(), explain=False).message
     assert TheirResponse.parse(raw).mode_override is not None
+
+
+@pytest.mark.parametrize(
+    ("sent", "found"),
+    [
+        ({"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, 55),
+        ({"traceparent": "0" * 5000}, 64),
+        ({}, 0),
+    ],
+)
+def test_the_caller_s_trace_is_read_from_the_request_s_headers(sent: dict[str, str], found: int) -> None:
+    """Up to a bound; a client that names none has none."""
+    answered = wire.answer(exchange(), request_headers(**sent).SerializeToString(), explain=False)
+    assert answered.traceparent == sent.get("traceparent", "")[:found]
+    assert answered.phase == "request_headers"
+    assert wire.answer(exchange(), request_body().SerializeToString(), explain=False).phase == "request_body"
+
+
+@pytest.mark.parametrize(("headers", "orca"), [({}, ""), ({"endpoint_load_metrics": "TEXT a=1"}, "TEXT a=1")])
+def test_what_an_instance_says_of_its_load_is_handed_on(headers: dict[str, str], orca: str) -> None:
+    """Unread, with what the exchange came to."""
+    one = exchange()
+    wire.answer(one, request_headers().SerializeToString(), explain=False)
+    wire.answer(one, request_body().SerializeToString(), explain=False)
+    response = HttpHeaders(headers=head(status="200", content_type="application/json", **headers))
+    wire.answer(one, ProcessingRequest(response_headers=response).SerializeToString(), explain=False)
+    assert one.close().orca == orca
+
+
+@pytest.mark.parametrize(
+    ("headers", "escalated"),
+    [
+        ({}, False),
+        ({"x_envoy_attempt_count": "1"}, False),
+        ({"x_envoy_attempt_count": "2"}, True),
+        ({"x_envoy_attempt_count": "many"}, False),
+        ({"x_dualpool_served": "long"}, True),
+        ({"x_dualpool_served": "short", "x_envoy_attempt_count": "2"}, False),
+        ({"x_dualpool_served": "elsewhere"}, False),
+    ],
+)
+def test_envoy_says_whether_the_long_pool_stood_in(headers: dict[str, str], *, escalated: bool) -> None:
+    """By the pool it asked last, or without that by how many it asked; odd values say nothing."""
+    one = exchange()
+    say(one, request_headers())
+    say(one, request_body())
+    response = HttpHeaders(headers=head(status="200", content_type="application/json", **headers))
+    say(one, ProcessingRequest(response_headers=response))
+    assert one.close().escalated is escalated
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_in_shadow_no_reply_changes_the_request(*, explain: bool) -> None:
+    """The body is asked for, the decision recorded, and no header is set and no route chosen anew, at either phase."""
+    one, by_headers = exchange(shadow=True), exchange(shadow=True)
+    asked = wire.answer(one, request_headers().SerializeToString(), explain=explain, shadow=True)
+    decided = wire.answer(one, request_body().SerializeToString(), explain=explain, shadow=True)
+    oversized = request_headers(content_length=str(8192 * 24 + 1))
+    at_once = wire.answer(by_headers, oversized.SerializeToString(), explain=explain, shadow=True)
+    replies = [ProcessingResponse.FromString(answered.message) for answered in (asked, decided, at_once)]
+    assert replies[0].mode_override == wire.ASK_BODY_MODE
+    assert [reply.WhichOneof("response") for reply in replies] == ["request_headers", "request_body", "request_headers"]
+    for reply in replies:
+        common = getattr(reply, str(reply.WhichOneof("response"))).response
+        assert not common.header_mutation.set_headers
+        assert not common.clear_route_cache
+    assert decided.reply.decision is not None
+    assert decided.reply.decision.pool is Pool.SHORT
+
+
+def test_an_answer_is_read_in_shadow_as_otherwise() -> None:
+    """What was sent to the pool of before still tells what the request cost."""
+    one = exchange(shadow=True)
+    wire.answer(one, request_headers().SerializeToString(), explain=False, shadow=True)
+    wire.answer(one, request_body().SerializeToString(), explain=False, shadow=True)
+    answered = wire.answer(one, response_headers("application/json").SerializeToString(), explain=False, shadow=True)
+    assert ProcessingResponse.FromString(answered.message).mode_override == wire.READ_WHOLE_MODE
+
+
+@pytest.mark.parametrize(
+    ("message", "passed"),
+    [
+        (ProcessingRequest(request_body=HttpBody(body=b"{}")), ("request_body", Action.PASS)),
+        (ProcessingRequest(request_trailers=HttpTrailers()), ("request_trailers", Action.PASS)),
+    ],
+)
+def test_a_message_can_be_let_pass(message: ProcessingRequest, passed: tuple[str, Action]) -> None:
+    """The reply is of the message's own kind and changes nothing."""
+    assert wire.passing(message.SerializeToString()) == wire.CANNED[passed]
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff\xff"])
+def test_there_is_nothing_to_say_to_what_is_no_message(raw: bytes) -> None:
+    """A message of no kind, and bytes that are none."""
+    assert wire.passing(raw) == b""

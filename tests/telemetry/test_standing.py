@@ -97,12 +97,23 @@ def test_learned_outputs_show_once_they_can_be_promised() -> None:
             assert 200 <= scrape.number("dualpool_output_reserved", model="m", category=category) <= 212
 
 
+def test_learned_outputs_show_while_they_are_in_force() -> None:
+    """A setting that is read anew may bring them, and let the operator's rule stand for them again."""
+    rules = [Router(estimator=AnytimeEstimator(), policy=TokenBudgetPolicy(8192), outputs=outputs)
+             for outputs in (OutputModel(OutputRules(0.05)), None)]  # fmt: skip
+    with scraped(AnytimeEstimator()) as scrape:
+        for other, shown in zip(rules, (True, False), strict=True):
+            scrape.router.adopt(other)
+            scrape.teach(1300, times=20)
+            assert (scrape.value("dualpool_output_reserved", model="m", category="prose") is not None) is shown
+
+
 def test_an_estimator_that_promises_nothing_shows_no_promise() -> None:
     """With the published estimator neither promise nor drift nor memory is exported, rather than zeros."""
     with scraped(EmaEstimator()) as scrape:
         decision = scrape.router.route(read_request("/v1/completions", b'{"prompt":"hello"}'), draw=0.0)
         scrape.router.complete(decision, None)
-        assert scrape.names() == {"dualpool_observing", "dualpool_threshold"}
+        assert scrape.names() == {"dualpool_observing"}
 
 
 def test_memory_that_is_off_shows_none() -> None:

@@ -1,5 +1,6 @@
 import gzip
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,19 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """So is one that is not there."""
     with pytest.raises(ConfigurationError, match=r"gone\.jsonl cannot be read: No such file"):
         list(read_lines(tmp_path / "gone.jsonl"))
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, gzip.compress])
+def test_what_is_packed_is_known_without_its_ending(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """A download may have lost it; the first bytes tell."""
+    path = tmp_path / "download"
+    path.write_bytes(pack(b"one\n"))
+    assert list(read_lines(path)) == [(1, "one\n")]
+
+
+@pytest.mark.parametrize("pack", [bytes, lzma.compress, gzip.compress])
+def test_a_byte_order_mark_is_no_text(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """Spreadsheets and editors write it before the first line; elsewhere it stays."""
+    path = tmp_path / "exported"
+    path.write_bytes(pack("\ufeffone\n\ufefftwo\n".encode()))
+    assert list(read_lines(path)) == [(1, "one\n"), (2, "\ufefftwo\n")]

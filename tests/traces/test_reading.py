@@ -111,6 +111,25 @@ def test_our_access_log(tmp_path: Path) -> None:
     assert trace.categories.tolist() == [1, -1]
 
 
+def test_columns_may_be_spelt_otherwise(tmp_path: Path) -> None:
+    """In small letters, with underscores, and with counts as data frames write them."""
+    trace = read(tmp_path, "timestamp,context_tokens,generated_tokens\n1,3180.0,8\n2,4808,10.0\n")
+    assert trace.output_tokens is not None
+    assert trace.arrival_s is not None
+    assert (trace.prompt_tokens.tolist(), trace.output_tokens.tolist()) == ([3180, 4808], [8, 10])
+    assert trace.arrival_s.tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "whole", [AZURE_2023, '{"input_length": 5}\n{"input_length": 6}\n', '{"prompt_tokens": 5}\n{"prompt_tokens": 6}\n']
+)
+def test_a_last_line_that_was_cut_is_passed_over(whole: str, tmp_path: Path) -> None:
+    """And said; a whole one without a line's end counts, and nothing is said."""
+    cut = read(tmp_path, whole + whole.splitlines()[-1][:9])
+    assert (cut.requests, cut.cut) == (read(tmp_path, whole).requests, True)
+    assert not read(tmp_path, whole.rstrip("\n")).cut
+
+
 def test_a_table_stays_a_table(tmp_path: Path) -> None:
     """A distribution is not turned into requests here."""
     path = tmp_path / "cdf.json"
@@ -126,6 +145,10 @@ def test_a_table_stays_a_table(tmp_path: Path) -> None:
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,3\n1,2\n", "line 3"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,2,3\n", "line 2"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\nnan,2,3\n", "line 2"),
+        ("ContextTokens,GeneratedTokens\n5,3.5\n", "line 2"),
+        ('{"input_length": 5}\n{"input_length":\n{"input_length": 5}', "line 2"),
+        ('{"tokens_in": 5}\n{"tokens_in": 5}\n', "line 1 is no trace .no key is known: .* has prompt_tokens"),
+        ('{\n"tokens": 5}', "under the key cdf"),
         ("ContextTokens,GeneratedTokens\n-5,3\n", "line 2"),
         ("ContextTokens,GeneratedTokens\n5,99999999999\n", "line 2"),
         ("ContextTokens,GeneratedTokens\n0,3\n", "no request with a prompt"),
@@ -133,7 +156,10 @@ def test_a_table_stays_a_table(tmp_path: Path) -> None:
         ('{"prompt_tokens": 5, "time": "soon"}\n', "line 1"),
         ('{"input_length": 5}\n{"input_length": 5.5}\n', "line 2"),
         ("[[100, 0.5], [200, 0.9]]", "the last share"),
-        ('{"cdf": 3}', "not iterable"),
+        ('{"cdf": 3}', r"a table is a list of \[tokens, cumulative share\]"),
+        ('{"lengths": [[5, 1]]}', "no key is known: .* a table of lengths has cdf"),
+        ("[[5, 0.5], [Infinity, 1.0]]", "finite numbers"),
+        ("[" * 100_000, "recursion"),
     ],
 )
 def test_a_mistake_names_its_place(content: str, where: str, tmp_path: Path) -> None:

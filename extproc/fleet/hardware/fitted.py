@@ -73,6 +73,8 @@ class AllReduce(NamedTuple):
     latency_s: float
     hop_s: float
     efficiency: float
+    beyond_two: float = 1.0
+    """What is left of the efficiency where more than two GPUs share switches and root complexes."""
 
 
 CONSTANTS = Constants()
@@ -80,7 +82,11 @@ ALL_REDUCE = {
     # vLLM's own kernel inside a CUDA graph, up to NCCL's at megabytes; AIC, H100 and A100, 2 to 8 GPUs.
     "nvlink": AllReduce(4e-6, 0.3e-6, 0.65),
     # Two cards that reach each other's memory use vLLM's kernel, more of them NCCL; AIC, RTX PRO 6000 Server and L40S.
-    "pcie": AllReduce(0.5e-6, 4e-6, 0.58),
+    "pcie": AllReduce(0.5e-6, 4e-6, 0.58, 0.72),
+    # NCCL where vLLM's own kernel is switched off; AIC, NCCL 2.27 and 2.29 on H100, H200 and A100, 2 to 8 GPUs.
+    "nvlink-nccl": AllReduce(7e-6, 1.8e-6, 0.60),
+    # The same on RTX PRO 6000 Server and, for two cards, L40S, with access to each other's memory.
+    "pcie-nccl": AllReduce(4e-6, 3.3e-6, 0.55, 0.72),
     # NCCL through host memory; AIC, RTX PRO 6000 Server as vLLM 0.19 was timed on it, without peer access.
     "host": AllReduce(12e-6, 6e-6, 0.24),
 }

@@ -6,6 +6,7 @@ from math import ceil
 import numpy as np
 
 from extproc.errors import ConfigurationError
+from extproc.fleet.hardware.checkpoints import checkpoint
 from extproc.fleet.hardware.entries import Dtype, Gpu, Model
 from extproc.fleet.hardware.memory import Placement, check_context, kv_blocks
 from extproc.fleet.hardware.steptime import step_times
@@ -14,6 +15,9 @@ from extproc.fleet.values import BLOCK_TOKENS, InstanceSpec, Overflow, StepTimes
 
 _API_S = 0.0156
 """From arrival to the scheduler (BLIS, inference-sim, 15 runs of vLLM 0.15 on H100)."""
+
+
+LONG_PREFILL_FLAG = "--long-prefill-token-threshold"
 
 
 def instance_of(
@@ -28,12 +32,14 @@ def instance_of(
     gpu_memory_utilization: float | None = None,
     kv_cache_dtype: Dtype | None = None,
     watermark: float = 0.0,
+    long_prefill_token_threshold: int = 0,
     overflow: Overflow | None = None,
     max_queued_requests: int | None = None,
     prefix_caching: bool = False,
     api_s: float = _API_S,
     blocks: int | None = None,
     steps: StepTimes | None = None,
+    custom_all_reduce: bool = True,
 ) -> InstanceSpec:
     """One instance as vLLM of this release sets it up; what is None takes vLLM's own default.
 
@@ -48,12 +54,14 @@ def instance_of(
         gpu_memory_utilization: share of memory that vLLM may use.
         kv_cache_dtype: `fp8` halves the KV; None keeps the model's.
         watermark: share of blocks kept free at admission.
+        long_prefill_token_threshold: most tokens of a step for one prompt while others are there; 0 for no bound.
         overflow: what becomes of too long requests; by release where None.
         max_queued_requests: above which a request gets 503.
         prefix_caching: whether KV of equal prefixes is reused.
         api_s: from a request's arrival to the scheduler.
         blocks: of KV, where vLLM reported them; computed where None.
         steps: measured step times; modelled where None.
+        custom_all_reduce: whether GPUs add up by vLLM's own kernel; by NCCL where not.
 
     Raises:
         ConfigurationError: vLLM would refuse to start so.
@@ -72,16 +80,25 @@ def instance_of(
         max_num_seqs=sequences,
         max_num_batched_tokens=batched,
         kv_blocks=fitting,
-        steps=steps or step_times(model, gpu, tp, max_num_batched_tokens=batched, max_num_seqs=sequences),
+        steps=steps
+        or step_times(
+            model,
+            gpu,
+            tp,
+            max_num_batched_tokens=batched,
+            max_num_seqs=sequences,
+            custom_all_reduce=custom_all_reduce,
+        ),
         gpus=tp,
         usd_per_hour=tp * gpu.usd_per_hour,
         watermark=watermark,
+        long_prefill_token_threshold=long_prefill_token_threshold,
         overflow=overflow or by_default.overflow,
         max_queued_requests=max_queued_requests,
         prefix_caching=prefix_caching,
         api_s=api_s,
         name=f"{tp}x {gpu.name}",
-        flags=_flags(place, max_model_len, watermark, max_queued_requests),
+        flags=_flags(place, max_model_len, watermark, long_prefill_token_threshold, max_queued_requests),
     )
 
 
@@ -169,18 +186,22 @@ def _check(max_model_len: int, batched: int, sequences: int, utilization: float,
         raise ConfigurationError(f"--watermark {watermark} must be at least 0 and below 1.")
 
 
-def _flags(place: Placement, max_model_len: int, watermark: float, max_queued_requests: int | None) -> tuple[str, ...]:
-    flags = [place.model.source or place.model.name]
+def _flags(
+    place: Placement, max_model_len: int, watermark: float, long_prefill_tokens: int, max_queued_requests: int | None
+) -> tuple[str, ...]:
+    flags = [checkpoint(place.model)]
     flags += ["--tensor-parallel-size", str(place.tp), "--max-model-len", str(max_model_len)]
     flags += ["--max-num-seqs", str(place.max_num_seqs)]
     flags += ["--max-num-batched-tokens", str(place.max_num_batched_tokens)]
     flags += ["--gpu-memory-utilization", f"{place.gpu_memory_utilization:g}"]
     if place.model.kv_dtype == "fp8":
         flags += ["--kv-cache-dtype", "fp8"]
-    if place.model.dtype == "fp8":
-        flags += ["--quantization", "fp8"]
+    if place.model.quantized_at_start:
+        flags += ["--quantization", place.model.dtype]
     if watermark:
         flags += ["--watermark", f"{watermark:g}"]
+    if long_prefill_tokens:
+        flags += [LONG_PREFILL_FLAG, str(long_prefill_tokens)]
     if max_queued_requests is not None:
         flags += ["--max-num-queued-reqs", str(max_queued_requests)]
     return tuple(flags)

@@ -7,7 +7,7 @@ by the bytes of a block (vllm-project/vllm, `v1/worker/gpu_worker.py` and `v1/co
 from dataclasses import dataclass
 
 from extproc.errors import ConfigurationError
-from extproc.fleet.hardware.entries import BYTES, Experts, Gpu, Model
+from extproc.fleet.hardware.entries import BYTES, Experts, Gpu, Model, latent_products
 from extproc.fleet.values import BLOCK_TOKENS
 
 GIB = 2.0**30
@@ -36,18 +36,28 @@ class Placement:
 def kv_bytes_per_token(model: Model, tp: int) -> float:
     """Bytes of KV that one token takes on each GPU: 2 · layers · max(1, kv_heads // tp) · head_dim · bytes.
 
-    A head of KV is never cut: with more GPUs than KV heads each GPU keeps a copy of one.
+    A head of KV is never cut: with more GPUs than KV heads each GPU keeps a copy of one. A latent vector is never cut
+    either: layers · (its width + that of the rotated key) · bytes.
     """
+    if model.latent:
+        return model.growing_layers * (model.latent.rank + model.latent.rope) * BYTES[model.kv_dtype]
     return model.growing_layers * 2 * max(1, model.kv_heads // tp) * model.head_dim * BYTES[model.kv_dtype]
 
 
 def weight_bytes(model: Model, tp: int) -> float:
     """Bytes of weights on each GPU; embeddings and the language head are cut like all else and stay bf16."""
     embeddings = model.embedding_parameters * (1 if model.tie_embeddings else 2) * BYTES["bf16"]
-    query_output = 2 * model.hidden * model.heads * model.head_dim * BYTES[model.dtype] / tp
-    key_value = 2 * model.hidden * max(1.0, model.kv_heads / tp) * model.head_dim * BYTES[model.dtype]
     mlps = (model.layers - model.expert_layers) * model.mlp_parameters * BYTES[model.dtype]
-    return (embeddings + mlps + _expert_bytes(model)) / tp + model.layers * (query_output + key_value)
+    attention = _attention_parameters(model, tp) * BYTES[model.dtype]
+    return (embeddings + mlps + _expert_bytes(model)) / tp + model.layers * attention
+
+
+def _attention_parameters(model: Model, tp: int) -> float:
+    """Of one layer on each GPU."""
+    if model.latent:
+        return sum(rows * columns for rows, columns in latent_products(model, tp))
+    query_output = 2 * model.hidden * model.heads * model.head_dim / tp
+    return query_output + 2 * model.hidden * max(1.0, model.kv_heads / tp) * model.head_dim
 
 
 def overhead_bytes(placement: Placement) -> float:

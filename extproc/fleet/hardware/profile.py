@@ -69,18 +69,18 @@ class Attention:
 
 
 def has_profile(directory: Path) -> bool:
-    """Whether a run's directory has all three files."""
-    return all((directory / name).is_file() for name in (_DENSE, _PER_SEQUENCE, _ATTENTION))
+    """Whether a run's directory has all three files, and times in each."""
+    return all(_has_rows(directory / name) for name in (_DENSE, _PER_SEQUENCE, _ATTENTION))
 
 
 def read_profile(directory: Path) -> Profile:
     """The three files of a directory.
 
     Raises:
-        ConfigurationError: one is missing, or lacks a column.
+        ConfigurationError: one is missing or empty, lacks a column, or has a time that is no number.
     """
     attention = _rows(directory / _ATTENTION, ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"))
-    table = np.array([[float(value) for value in row] for row in attention])
+    table = np.array([[_number(directory / _ATTENTION, value) for value in row] for row in attention])
     table[:, 4] *= _US
     return Profile(_curves(directory / _DENSE, "tokens"), _curves(directory / _PER_SEQUENCE, "sequences"), table)
 
@@ -171,16 +171,35 @@ def _interpolated(at: Floats, known: Floats, seconds: Floats) -> Floats:
 def _curves(path: Path, by: str) -> Curves:
     curves: dict[str, list[tuple[float, float]]] = {}
     for layer, at, microseconds in _rows(path, ("layer", by, "time_us")):
-        curves.setdefault(layer, []).append((float(at), float(microseconds) * _US))
+        curves.setdefault(layer, []).append((_number(path, at), _number(path, microseconds) * _US))
     ordered = {name: np.array(sorted(points)).T for name, points in curves.items()}
     return {name: (points[0], points[1]) for name, points in ordered.items()}
+
+
+def _has_rows(path: Path) -> bool:
+    """Whether there is more than a header; that it can be used is for reading it to say."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return sum(1 for line, _ in zip(lines, range(2), strict=False) if line.strip()) > 1
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _number(path: Path, value: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{path} has {value!r} where a number was expected.") from error
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
     try:
         with path.open(encoding="utf-8") as lines:
-            return [tuple(row[name] for name in columns) for row in csv.DictReader(lines)]
+            rows = [tuple(row[name] for name in columns) for row in csv.DictReader(lines)]
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
     except KeyError as error:
         raise ConfigurationError(f"{path} has no column {error}; expected {', '.join(columns)}.") from error
+    if not rows:
+        raise ConfigurationError(f"{path} has no times; expected rows of {', '.join(columns)}.")
+    return rows

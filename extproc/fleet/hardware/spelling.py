@@ -9,7 +9,9 @@ from typing import Any
 
 from extproc.errors import ConfigurationError
 from extproc.fleet.hardware.datasheets import gpu_figures
-from extproc.fleet.hardware.entries import Gpu, Model
+from extproc.fleet.hardware.entries import BYTES, Gpu, Model
+from extproc.fleet.hardware.quantization import NONE, weights_of
+from extproc.fleet.hardware.shapes import SHARED_EXPERTS, shape_of
 
 Keys = Mapping[str, Any]
 _MODEL_NAMES = {
@@ -24,14 +26,16 @@ _MODEL_NAMES = {
     **dict.fromkeys(("tie_word_embeddings", "tied_embeddings"), "tie_embeddings"),
     **dict.fromkeys(("max_position_embeddings", "max_model_len", "context_length", "max_seq_len"), "max_context"),
     **dict.fromkeys(("first_k_dense_replace", "num_dense_layers"), "dense_layers"),
-    **dict.fromkeys(("torch_dtype", "weight_dtype", "precision", "quantization"), "dtype"),
+    **dict.fromkeys(("torch_dtype", "weight_dtype", "precision"), "dtype"),
+    **dict.fromkeys(("quant_method", "quant"), "quantization"),
     **dict.fromkeys(("kv_cache_dtype",), "kv_dtype"),
     **dict.fromkeys(("_name_or_path", "model", "model_name", "model_id"), "name"),
 }  # fmt: skip
 _EXPERT_NAMES = {
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "n_experts", "expert_count"), "count"),
     **dict.fromkeys(("num_experts_per_tok", "experts_per_token", "num_experts_per_token", "experts_per_tok",
-                     "active_experts", "num_active_experts", "experts_active", "top_k", "topk", "moe_top_k"), "active"),
+                     "active_experts", "num_active_experts", "n_active_experts", "experts_active", "top_k", "topk",
+                     "moe_top_k"), "active"),
     **dict.fromkeys(("moe_intermediate_size", "expert_intermediate_size", "moe_intermediate", "expert_intermediate",
                      "expert_ffn_dim", "moe_ffn_dim", "expert_dim"), "intermediate"),
     **dict.fromkeys(("shared_expert_intermediate_size", "shared_intermediate"), "shared"),
@@ -61,10 +65,21 @@ _OF_NO_USE = frozenset(
         "note",
         "comment",
         "tokenizer",
+        "rope_theta",
+        "rope_scaling",
+        "hidden_act",
+        "activation",
+        "rms_norm_eps",
+        "norm_eps",
+        "attention_bias",
     ]
 )
 _DTYPES = {"bfloat16": "bf16", "float16": "bf16", "fp16": "bf16", "auto": "bf16", "float32": "bf16", "fp8_e4m3": "fp8"}
+_OF_EXPERTS = frozenset({"mxfp4", "gpt_oss_mxfp4"})
+"""Methods that leave all but experts as they are (gpt-oss)."""
 _GPU_SPELLINGS = ("memory_gb", "bandwidth_gb_s", "fp16_tflops", "price")
+_NOT_WRITTEN = frozenset({"remarks", "quantized_at_start"})
+"""What follows from how an entry is read or used."""
 _LIKENESS = 0.75
 _NEARLY_EQUAL = 0.9
 
@@ -76,7 +91,8 @@ def gpu_keys(written: Keys) -> dict[str, Any]:
         ConfigurationError: a key is unknown, or says again what another said.
     """
     keys = gpu_figures(written)
-    _refuse_unknown(keys, (*Gpu.model_fields, "like"), "GPU", also=_GPU_SPELLINGS)
+    known = (*(key for key in Gpu.model_fields if key not in _NOT_WRITTEN), "like")
+    _refuse_unknown({key: value for key, value in keys.items() if key != "remarks"}, known, "GPU", also=_GPU_SPELLINGS)
     return keys
 
 
@@ -88,18 +104,22 @@ def model_keys(written: Keys) -> dict[str, Any]:
     """
     hugging_face = bool({"num_hidden_layers", "model_type", "architectures"} & written.keys())
     lowered = {str(key).lower(): value for key, value in written.items()}
-    keys = _renamed({**lowered, **_nested_text(lowered)}, _model_key)
-    keys = _with_experts(keys)
+    whole = _flattened({**lowered, **_nested_text(lowered)})
+    shape, read = shape_of(whole)
+    keys = _renamed({key: value for key, value in whole.items() if key not in read}, _model_key)
+    keys = _with_experts({**shape, **keys})
     _normalise_dtypes(keys)
-    if "quantization_config" in keys:
-        keys["dtype"] = _quantized(keys.pop("quantization_config"))
-    known = (*Model.model_fields, "like")
+    _quantize(keys)
+    remarks = {"remarks": keys.pop("remarks")} if "remarks" in keys else {}
+    if "/" in str(keys.get("name")):
+        keys.setdefault("source", str(keys["name"]))
+    known = (*(key for key in Model.model_fields if key not in _NOT_WRITTEN), "like")
     if hugging_face:
         _refuse_misspelt(keys, (*known, *_MODEL_NAMES, *_EXPERT_NAMES))
         keys = {key: value for key, value in keys.items() if key in known and value is not None}
     keys = {key: value for key, value in keys.items() if key not in _OF_NO_USE}
     _refuse_unknown(keys, known, "model", also=(*_MODEL_NAMES, *_EXPERT_NAMES))
-    return _with_defaults(keys)
+    return _with_defaults(keys) | remarks
 
 
 def _model_key(key: str, value: Any) -> tuple[str, Any]:
@@ -114,6 +134,16 @@ def _renamed(written: Keys, rename: Callable[[str, Any], tuple[str, Any]]) -> di
             raise ConfigurationError(f"{name} is said twice and differently, the second time as {key}: keep one.")
         keys[name] = new
     return keys
+
+
+def _flattened(written: Keys) -> Keys:
+    """With what is grouped as `attention: {heads: 32}` said as if it was not."""
+    group = written.get("attention")
+    return (
+        {**{key: value for key, value in written.items() if key != "attention"}, **group}
+        if isinstance(group, Mapping)
+        else written
+    )
 
 
 def _nested_text(written: Keys) -> dict[str, Any]:
@@ -135,6 +165,8 @@ def _with_experts(keys: dict[str, Any]) -> dict[str, Any]:
         return keys
     # Mixtral's and gpt-oss's configurations call an expert's width intermediate_size.
     flat.setdefault("intermediate", keys.get("intermediate"))
+    if shared := keys.pop(SHARED_EXPERTS, 0):
+        flat.setdefault("shared", shared * (flat["intermediate"] or 0))
     return {**keys, "experts": flat}
 
 
@@ -145,15 +177,22 @@ def _normalise_dtypes(keys: dict[str, Any]) -> None:
             keys[key] = _DTYPES.get(plain, plain)
 
 
-def _quantized(configuration: Any) -> str:
-    method = str(configuration.get("quant_method", "")).lower() if isinstance(configuration, Mapping) else ""
-    known = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "mxfp4", "awq": "int4", "gptq": "int4"}
-    if method not in known:
-        raise ConfigurationError(
-            f"quantization_config.quant_method is {method or 'missing'}; one of {', '.join(known)} is understood. "
-            "Leave it out and set dtype: bf16, fp8 or int4."
-        )
-    return known[method]
+def _quantize(keys: dict[str, Any]) -> None:
+    """What says how weights are stored counts more than torch_dtype, which says what they are computed in."""
+    configuration, method = keys.pop("quantization_config", None), keys.pop("quantization", None)
+    names = (str(keys.get("name", "")),)
+    if isinstance(configuration, Mapping):
+        method = method or str(configuration.get("quant_method") or configuration.get("quant_algo") or "missing")
+        found = weights_of(str(method), names, configuration)
+    else:
+        found = weights_of(str(method), names) if method else None
+    if found is None and isinstance(keys.get("dtype"), str) and keys["dtype"] not in {*BYTES, *NONE}:
+        found = weights_of(keys["dtype"], names)
+    experts = keys.get("experts")
+    if found == "mxfp4" and method in _OF_EXPERTS and isinstance(experts, dict):
+        experts.setdefault("dtype", found)
+    elif found is not None:
+        keys["dtype"] = found
 
 
 def _with_defaults(keys: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ and the CPU add to it; attention reads the KV of what decodes and computes for e
 
 import numpy as np
 
-from extproc.fleet.hardware.entries import BYTES, Gpu, Model
+from extproc.fleet.hardware.entries import BYTES, Gpu, Model, latent_products
 from extproc.fleet.hardware.fitted import ALL_REDUCE, CONSTANTS, Constants
 from extproc.fleet.hardware.memory import kv_bytes_per_token
 from extproc.fleet.values import Floats, Ints, StepTimes
@@ -24,14 +24,18 @@ def step_times(
     max_num_batched_tokens: int,
     max_num_seqs: int,
     constants: Constants = CONSTANTS,
+    custom_all_reduce: bool = True,
 ) -> StepTimes:
-    """Seconds of a step of this model on tp of these GPUs; the arrays are indexed by tokens and by sequences."""
+    """Seconds of a step of this model on tp of these GPUs; the arrays are indexed by tokens and by sequences.
+
+    All-reduces are of vLLM's own kernel, or of NCCL where that is switched off.
+    """
     routed = np.arange(max_num_batched_tokens + 1)
     tokens = captured(routed)
-    dense = constants.step_s + layers_s(model, gpu, tp, tokens, constants=constants, routed=routed)
+    speed = _Speed(gpu, tp, constants, custom_all_reduce=custom_all_reduce)
+    dense = constants.step_s + _layers_s(model, speed, tokens, np.asarray(routed, dtype=np.float64))
     sequences = np.arange(max_num_seqs + 1, dtype=np.float64)
-    speed = _Speed(gpu, tp, constants)
-    kv_s = speed.kv_read_s(kv_bytes_per_token(model, tp))
+    kv_s = _kv_s(model, speed)
     decode, prefill = gpu.corrections.decode_scale, gpu.corrections.prefill_scale
     return StepTimes(
         dense_s=_corrected(dense, decode, prefill),
@@ -39,7 +43,7 @@ def step_times(
         kv_s=decode * kv_s,
         pair_s=prefill * _pair_s(model, speed),
         earlier_s=prefill * constants.earlier_token_s * model.growing_layers,
-        mixed_kv_s=0.0 if gpu.packs_heads else decode * _mixed_kv_s(model, speed, kv_s),
+        mixed_kv_s=0.0 if gpu.packs_heads or model.latent else decode * _mixed_kv_s(model, speed, kv_s),
     )
 
 
@@ -51,17 +55,11 @@ def layers_s(
     *,
     constants: Constants = CONSTANTS,
     all_reduce: bool = True,
-    routed: Floats | Ints | None = None,
+    custom_all_reduce: bool = True,
 ) -> Floats:
-    """Seconds of all layers at these counts of tokens, without the KV that attention reads.
-
-    Only tokens that are `routed` need experts of their own, all of them where None: padding goes where others went.
-    """
-    speed = _Speed(gpu, tp, constants, all_reduce=all_reduce)
-    mlp = (model.layers - model.expert_layers) * _mlp_s(model, speed, tokens)
-    own = tokens if routed is None else np.asarray(routed, dtype=np.float64)
-    experts = model.expert_layers * _experts_s(model, speed, tokens, own) if model.expert_layers else 0.0
-    return np.asarray(model.layers * _attention_block_s(model, speed, tokens) + mlp + experts)
+    """Seconds of all layers at these counts of tokens, without the KV that attention reads."""
+    speed = _Speed(gpu, tp, constants, all_reduce=all_reduce, custom_all_reduce=custom_all_reduce)
+    return _layers_s(model, speed, tokens, tokens)
 
 
 def captured(tokens: Ints) -> Floats:
@@ -75,10 +73,19 @@ def captured(tokens: Ints) -> Floats:
     return np.where((tokens == 0) | (tokens > _CAPTURED_UP_TO), tokens, padded).astype(np.float64)
 
 
+def _layers_s(model: Model, speed: "_Speed", tokens: Floats, routed: Floats) -> Floats:
+    """Only tokens that are `routed` need experts of their own: padding goes where others went."""
+    mlp = (model.layers - model.expert_layers) * _mlp_s(model, speed, tokens)
+    experts = model.expert_layers * _experts_s(model, speed, tokens, routed) if model.expert_layers else 0.0
+    return np.asarray(model.layers * _attention_block_s(model, speed, tokens) + mlp + experts)
+
+
 class _Speed:
     """What one GPU of the instance does in a second."""
 
-    def __init__(self, gpu: Gpu, tp: int, constants: Constants, *, all_reduce: bool = True) -> None:
+    def __init__(
+        self, gpu: Gpu, tp: int, constants: Constants, *, all_reduce: bool = True, custom_all_reduce: bool = True
+    ) -> None:
         self.tp = tp
         self._reduces = all_reduce and tp > 1
         self.constants = constants
@@ -89,7 +96,8 @@ class _Speed:
         self._best = 1e12 * (gpu.measured_tflops or constants.unmeasured_share * gpu.bf16_tflops)
         self._fp8_gain = constants.fp8_share * gpu.fp8_tflops / gpu.bf16_tflops if gpu.fp8_tflops else 1.0
         self._link = gpu.link_gb_s * 1e9
-        self._all_reduce = ALL_REDUCE[gpu.interconnect]
+        kind = gpu.link if custom_all_reduce or gpu.link == "host" else f"{gpu.link}-nccl"
+        self._all_reduce = ALL_REDUCE[kind]
 
     def product_s(self, moved_bytes: Floats, flop: Floats, tokens: Floats, dtype: str) -> Floats:
         """A product of tokens with weights: the longer of moving bytes and computing, with a smooth knee."""
@@ -118,18 +126,33 @@ class _Speed:
         """Adding up what the GPUs of the instance computed; nothing on one GPU."""
         if not self._reduces:
             return np.zeros_like(tokens)
-        latency_s, hop_s, efficiency = self._all_reduce
+        latency_s, hop_s, efficiency, beyond_two = self._all_reduce
+        efficiency *= beyond_two if self.tp > 2 else 1.0  # noqa: PLR2004 - two are alone on their way
         share = 2 * (self.tp - 1) / self.tp
         return latency_s + hop_s * (self.tp - 1) + share * bytes_per_token * tokens / (efficiency * self._link)
 
 
 def _attention_block_s(model: Model, speed: _Speed, tokens: Floats) -> Floats:
     """Norm, query-key-value, rotation, the attention kernel's fixed part, output, all-reduce."""
+    if model.latent:
+        return _latent_block_s(model, speed, tokens)
     heads = model.heads / speed.tp
     with_kv = (heads + 2 * max(1.0, model.kv_heads / speed.tp)) * model.head_dim
     total = speed.pass_s(4 * 2 * model.hidden, tokens) + _linear_s(model, speed, model.hidden, with_kv, tokens)
     total += speed.pass_s(2 * 2 * with_kv, tokens) + speed.constants.attention_s
     total += _linear_s(model, speed, heads * model.head_dim, model.hidden, tokens)
+    return total + speed.all_reduce_s(2 * model.hidden, tokens)
+
+
+def _latent_block_s(model: Model, speed: _Speed, tokens: Floats) -> Floats:
+    """The same with latent attention, whose queries and latent vectors have norms of their own."""
+    assert model.latent is not None
+    heads = model.heads / speed.tp
+    rotated = heads * (model.latent.nope + model.latent.rope) + model.latent.rank + model.latent.rope
+    total = speed.pass_s(4 * 2 * model.hidden, tokens) + 2 * speed.pass_s(2 * 2 * rotated, tokens)
+    total += speed.constants.attention_s
+    for rows, columns in latent_products(model, speed.tp):
+        total += _linear_s(model, speed, rows, columns, tokens)
     return total + speed.all_reduce_s(2 * model.hidden, tokens)
 
 
@@ -172,14 +195,28 @@ def _sequences_s(model: Model, speed: _Speed, sequences: Floats) -> Floats:
     weights = model.vocab * model.hidden / speed.tp
     head = speed.product_s(2 * weights + 0 * sequences, 2 * weights * sequences, sequences, "bf16")
     logits = speed.pass_s(10 * model.vocab, sequences)
-    heads = max(1, model.kv_heads // speed.tp) * model.layers
+    heads = (1 if model.latent else max(1, model.kv_heads // speed.tp)) * model.layers
     each = speed.constants.sequence_head_s * heads + speed.constants.sequence_s
     return np.where(sequences > 0, head + logits + each * sequences, 0.0)
 
 
+def _kv_s(model: Model, speed: _Speed) -> float:
+    """One token of KV that a decoding sequence reads; all heads compute with a latent vector, which may take longer."""
+    read_s = speed.kv_read_s(kv_bytes_per_token(model, speed.tp))
+    if model.latent is None:
+        return read_s
+    width = 2 * model.latent.rank + model.latent.rope
+    return max(read_s, speed.attention_flop_s(2.0 * model.growing_layers * model.heads / speed.tp * width))
+
+
 def _pair_s(model: Model, speed: _Speed) -> float:
-    """Four FLOP for each number of each head: two products of a multiplication and an addition."""
-    return speed.attention_flop_s(4.0 * model.growing_layers * model.heads / speed.tp * model.head_dim)
+    """Four FLOP for each number of each head: two products of a multiplication and an addition.
+
+    Latent attention computes prefill with whole keys and values, which differ in width.
+    """
+    latent = model.latent
+    widths = latent.nope + latent.rope + latent.value if latent else 2.0 * model.head_dim
+    return speed.attention_flop_s(2.0 * model.growing_layers * model.heads / speed.tp * widths)
 
 
 def _mixed_kv_s(model: Model, speed: _Speed, kv_s: float) -> float:

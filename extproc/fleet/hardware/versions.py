@@ -12,6 +12,8 @@ from extproc.fleet.hardware.entries import Gpu
 from extproc.fleet.values import Overflow
 
 LATEST = "0.33"
+_FIRST = (0, 6)
+"""The oldest whose rules were read; builds without a tag call themselves older."""
 _UTILIZATION_092 = (0, 20)
 _CUDA_GRAPHS_RESERVED = (0, 21)
 _LARGE_TIER = (0, 25)
@@ -58,6 +60,14 @@ def parsed(version: str) -> tuple[int, int]:
     if match is None:
         raise ConfigurationError(f"vLLM version {version!r} cannot be read: expected one such as 0.33 or 0.19.0.")
     return int(match[1]), int(match[2])
+
+
+def settled(recorded: str | None) -> str:
+    """The release that a record stands for: one that names none (`unknown`, `main`, `0.1.dev1+g…`) is of the latest."""
+    try:
+        return recorded if recorded is not None and parsed(recorded) >= _FIRST else LATEST
+    except ConfigurationError:
+        return LATEST
 
 
 def _batch(release: tuple[int, int], gpu: Gpu) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from extproc.fleet.answers import FleetPlan, Plan
+from extproc.fleet.answers import PLANNER, FleetPlan, Plan
 
 SCHEMA = 1
 """Changes when a name or a meaning does; a new name alone does not change it."""
@@ -18,7 +18,7 @@ _NUMBERS = re.compile(r"\[\n[-+0-9.eE,nul\s]*\]")
 
 def as_json(plan: Plan) -> str:
     """One object, indented, in the order of `extproc.fleet.answers`; what is not a finite number is null."""
-    return to_json({"schema": SCHEMA} | plain(plan))
+    return to_json({"schema": SCHEMA, "planner": PLANNER} | plain(plan))
 
 
 def to_json(document: dict[str, Any]) -> str:

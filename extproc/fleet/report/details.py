@@ -21,7 +21,9 @@ def sweep(plan: Plan) -> Table:
         Column("USD/year"),
         Column("USD/year", "simulated"),
         Column("Saving vs B1", "vLLM's defaults"),
+        Column("Saving vs B1", "simulated"),
         Column("Saving vs B2", "one tuned pool"),
+        Column("Saving vs B2", "simulated"),
         Column("Published formula", "under B0"),
         Column("", numeric=False),
     )
@@ -38,14 +40,19 @@ def _sweep_mark(row: SweepRow, chosen: int | None) -> str:
 def _sweep_cells(row: SweepRow) -> tuple[str, ...]:
     head = (tokens(row.threshold_tokens), percent(row.short_share))
     if row.infeasible is not None:
-        return (*head, *[ABSENT] * 6, row.infeasible)
+        return (*head, *[ABSENT] * 8, row.infeasible)
     year = HOURS_PER_YEAR
     confirmed = row.confirmed_usd
     return (
         *head, count(row.gpus), usd(year * row.usd_per_hour),
         ABSENT if confirmed is None else spread(Interval(*(year * each for each in confirmed)), usd),
-        percent(row.saving_b1), percent(row.saving_b2), percent(row.saving_published), "",
+        percent(row.saving_b1), _spread(row.confirmed_b1), percent(row.saving_b2), _spread(row.confirmed_b2),
+        percent(row.saving_published), "",
     )  # fmt: skip
+
+
+def _spread(share: Interval | None) -> str:
+    return ABSENT if share is None else spread(share, percent)
 
 
 def gaps(plan: Plan) -> Table:

@@ -14,7 +14,7 @@ from extproc.errors import ConfigurationError
 from extproc.fleet.answers import Baseline, Plan, RouterKind
 from extproc.fleet.report import curves, details, plots, roles, svg, tables
 from extproc.fleet.report.shown import count
-from extproc.fleet.report.summary import asked, cards, commands, made
+from extproc.fleet.report.summary import Command, asked, cards, commands, made
 from extproc.fleet.report.wording import BASELINES, ROUTER_SENTENCES, ROUTERS, VERDICTS, WORDS
 
 
@@ -49,9 +49,16 @@ def page(plan: Plan, *, command: str = "", made_on: str = "") -> str:
         chosen=chosen,
         cards=[] if chosen is None else cards(plan, chosen),
         commands=[] if chosen is None else commands(chosen),
+        single=_single(plan),
         made=made(plan),
         command=command,
     )
+
+
+def _single(plan: Plan) -> list[Command]:
+    """One tuned pool, where two are recommended: what costs no hardware to try."""
+    chosen, tuned = roles.recommended(plan), roles.baseline(plan, Baseline.B2)
+    return commands(tuned) if tuned is not None and chosen is not None and len(chosen.pools) > 1 else []
 
 
 def render(template: str, *parts: dict[str, Any], **more: Any) -> str:

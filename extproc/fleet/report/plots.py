@@ -1,56 +1,83 @@
 """What fleets cost and what thresholds save, as drawings. Computes nothing but where to put what it is given."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from extproc.fleet.answers import Baseline, FleetPlan, Interval, Plan, SweepRow
+from extproc.fleet.answers import HOURS_PER_YEAR, Baseline, FleetPlan, Interval, Plan, SweepRow
 from extproc.fleet.report import roles
 from extproc.fleet.report.curves import WIDTH, pool_colour
-from extproc.fleet.report.shown import tokens, usd
+from extproc.fleet.report.shown import count, tokens, usd
 from extproc.fleet.report.svg import GRID, INK, MUTED, PUBLISHED
 
 
 def costs(plan: Plan) -> Figure | None:
-    """A bar for each fleet's year, made of its pools; None where none can be built."""
+    """A bar for each fleet's year, made of its pools; of GPUs, where prices are missing. None if none is feasible."""
     fleets = [fleet for fleet in plan.fleets if fleet.infeasible is None]
     if not fleets:
         return None
+    scale = _Scale(usd, "per year") if plan.ask.priced else _Scale(count, "GPUs")
+    bars = [_bar_of(fleet, priced=plan.ask.priced) for fleet in fleets]
     drawing = Figure(figsize=(WIDTH, 0.7 + 0.36 * len(fleets)), layout="constrained")
     axes = drawing.subplots()
-    axes.set(ylim=(len(fleets) - 0.4, -0.6), xlabel="per year", xlim=(0, _reach(fleets)))
-    for at, fleet in enumerate(fleets):
-        _bar(axes, at, fleet, chosen=fleet is roles.recommended(plan))
+    axes.set(ylim=(len(fleets) - 0.4, -0.6), xlabel=scale.label, xlim=(0, _reach(bars)))
+    for at, bar in enumerate(bars):
+        _draw(axes, at, bar, scale, chosen=bar.fleet is roles.recommended(plan))
     axes.set_yticks(range(len(fleets)), [fleet.name for fleet in fleets], color=INK)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: usd(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: scale.shown(value)))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     return drawing
 
 
-def _reach(fleets: Sequence[FleetPlan]) -> float:
+class _Scale(NamedTuple):
+    """What bars are as long as."""
+
+    shown: Callable[[float], str]
+    label: str
+
+
+class _Bar(NamedTuple):
+    fleet: FleetPlan
+    pools: tuple[float, ...]
+    need: Interval
+    """What replications need on average; the bar is enough for all of them."""
+
+    @property
+    def end(self) -> float:
+        """Of the bar and its interval, which may have no bounds."""
+        return max(sum(self.pools), self.need.high if math.isfinite(self.need.high) else 0.0)
+
+
+def _bar_of(fleet: FleetPlan, *, priced: bool) -> _Bar:
+    if priced:
+        return _Bar(fleet, tuple(HOURS_PER_YEAR * pool.usd_per_hour for pool in fleet.pools), roles.usd_range(fleet))
+    gpus = Interval(fleet.gpus, math.nan, math.nan) if fleet.gpu_range is None else fleet.gpu_range
+    return _Bar(fleet, tuple(float(pool.gpus) for pool in fleet.pools), gpus)
+
+
+def _reach(bars: Sequence[_Bar]) -> float:
     """Room for all but B0, which may dwarf what somebody would build."""
-    real = [fleet for fleet in fleets if fleet.baseline is not Baseline.B0] or fleets
-    return 1.3 * max(max(fleet.usd_per_year, roles.usd_range(fleet).high) for fleet in real)
+    real = [bar for bar in bars if bar.fleet.baseline is not Baseline.B0] or bars
+    return 1.3 * max(bar.end for bar in real)
 
 
-def _bar(axes: Axes, at: int, fleet: FleetPlan, *, chosen: bool) -> None:
+def _draw(axes: Axes, at: int, bar: _Bar, scale: _Scale, *, chosen: bool) -> None:
     """Pools side by side, the interval of the whole, the figure at its end, or at the edge of the drawing."""
     start = 0.0
-    for pool in fleet.pools:
-        year = fleet.usd_per_year * pool.usd_per_hour / fleet.usd_per_hour if fleet.usd_per_hour else 0.0
-        colour = pool_colour(pool.pool, len(fleet.pools))
-        axes.barh(at, year, left=start, height=0.66, color=colour, alpha=1.0 if chosen else 0.6)
-        start += year
+    for pool, size in zip(bar.fleet.pools, bar.pools, strict=True):
+        colour = pool_colour(pool.pool, len(bar.pools))
+        axes.barh(at, size, left=start, height=0.66, color=colour, alpha=1.0 if chosen else 0.6)
+        start += size
     if start > axes.get_xlim()[1]:
-        _label(axes, axes.get_xlim()[1], at, f"{usd(start)}, beyond this scale →", inside=True)
+        _label(axes, axes.get_xlim()[1], at, f"{scale.shown(start)}, beyond this scale →", inside=True)
         return
-    _interval(axes, at, roles.usd_range(fleet))
-    end = max(start, roles.usd_range(fleet).high)
-    _label(axes, end, at, usd(start) + ("  recommended" if chosen else ""), bold=chosen)
+    _interval(axes, at, bar.need)
+    _label(axes, bar.end, at, scale.shown(start) + ("  recommended" if chosen else ""), bold=chosen)
 
 
 def _interval(axes: Axes, at: int, found: Interval) -> None:
@@ -83,10 +110,14 @@ def sweep(plan: Plan) -> Figure | None:
         _intervals(axes, rows, kind, colour)
     _mark_chosen(axes, plan)
     _threshold_axis(axes, places)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(_LEAST, low), min(_MOST, high))
     drawing.legend(loc="outside upper left", ncols=3)
     return drawing
 
 
+_LEAST, _MOST = -105, 105
+"""Per cent that are drawn: what costs twice as much, or the interval of few replications, would flatten the rest."""
 _AGAINST = (
     (Baseline.B1, MUTED, "o", "vLLM defaults"),
     (Baseline.B2, INK, "s", "one tuned pool"),

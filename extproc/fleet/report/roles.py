@@ -78,20 +78,23 @@ def usd_closed_form(fleet: FleetPlan) -> float:
     return sum(pool.usd_per_hour / max(1, pool.instances) * pool.instances_closed_form for pool in fleet.pools)
 
 
-def saving(plan: Plan, fleet: FleetPlan, other: FleetPlan | None) -> float | None:
-    """Share of the other's cost; None where there is nothing to compare. What the plan itself says comes first."""
+def saving(plan: Plan, fleet: FleetPlan, kind: Baseline) -> Interval | None:
+    """Share of the cost of a baseline; None where there is nothing to compare.
+
+    Replication by replication where both were simulated, as the plan has it; else by the closed form.
+    """
+    other = baseline(plan, kind)
     if other is None or other is fleet or fleet.infeasible is not None:
         return None
-    told = [
-        each.share.mean for each in plan.savings if fleet is recommended(plan) and named(plan, each.against) is other
-    ]
-    if told:
-        return told[0]
-    if simulated(fleet) and simulated(other):
-        mine, theirs = usd_range(fleet).mean, usd_range(other).mean
-    else:
-        mine, theirs = usd_closed_form(fleet), usd_closed_form(other)
-    return 1 - mine / theirs if theirs > 0 and math.isfinite(mine) else None
+    told = fleet.saving_b1 if kind is Baseline.B1 else fleet.saving_b2
+    if told is not None or simulated(fleet) or simulated(other):
+        return told
+    mine, theirs = _calculated(plan, fleet), _calculated(plan, other)
+    return Interval(1 - mine / theirs, math.nan, math.nan) if theirs > 0 and math.isfinite(mine) else None
+
+
+def _calculated(plan: Plan, fleet: FleetPlan) -> float:
+    return usd_closed_form(fleet) if plan.ask.priced else fleet.gpus_closed_form
 
 
 def usd_range(fleet: FleetPlan) -> Interval:

@@ -17,6 +17,7 @@ from extproc.fleet.report.shown import count, percent, plural, spread, tokens, u
 from extproc.fleet.report.summary import Card, Command, lines, versions
 from extproc.fleet.report.tables import Column, Row, Table
 from extproc.fleet.report.wording import POOLS
+from extproc.fleet.steered import Course
 from extproc.fleet.values import PoolSpec, Slo
 
 
@@ -32,6 +33,8 @@ class Run:
     facts: tuple[tuple[str, str], ...] = ()
     """How it was made, a word and its meaning each: workload, router, seeds."""
     notes: tuple[str, ...] = ()
+    course: Course | None = None
+    """What was steered in the first run; None where nobody steers."""
 
     @property
     def pools(self) -> list[tuple[PoolSpec, Measured]]:
@@ -84,6 +87,7 @@ def run_as_json(run: Run) -> str:
         "confirmed": plain(run.confirmed),
         "facts": dict(run.facts),
         "notes": list(run.notes),
+        "course": plain(run.course),
     })  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from extproc.routing.values import Pool
 _TIED = "\u00a0"
 """A space at which no line breaks."""
 _PACKAGES = ("dualpool", "numpy", "numba")
+_PRICES = "list price of each GPU, or your own, 8,760 hours a year; GPUs only: no staff, network or discounts"
 
 
 class Card(NamedTuple):
@@ -45,7 +46,8 @@ def asked(plan: Plan) -> str:
 
 def cards(plan: Plan, chosen: FleetPlan) -> list[Card]:
     """The figures that whoever pays will ask for."""
-    return [_gpu_card(chosen), _cost_card(chosen), *(_saving_card(plan, saving) for saving in plan.savings)]
+    cost = [_cost_card(chosen)] if plan.ask.priced else []
+    return [_gpu_card(chosen), *cost, *(_saving_card(plan, saving) for saving in plan.savings)]
 
 
 def _gpu_card(chosen: FleetPlan) -> Card:
@@ -71,9 +73,12 @@ def _saving_card(plan: Plan, saving: Saving) -> Card:
     sign = -1 if loses else 1
     money, share = (_turned(found, sign) for found in (saving.usd_per_year, saving.share))
     reach = " or ".join(found for found in (_reach(share, percent), _reach(money, usd)) if found)
-    detail = f"{usd(money.mean)} per year" + (f"; 95 % interval {reach}" if reach else "")
-    if saving.gpus:
-        detail += f"; {plural(abs(saving.gpus), 'GPU')} {'fewer' if saving.gpus > 0 else 'more'}"
+    told = [
+        f"{usd(money.mean)} per year" if plan.ask.priced else "",
+        f"95 % interval {reach}" if reach else "",
+        f"{plural(abs(saving.gpus), 'GPU')} {'fewer' if saving.gpus > 0 else 'more'}" if saving.gpus else "",
+    ]
+    detail = "; ".join(filter(None, told))
     title = "Costs more than" if loses else "Saves against"
     return Card(f"{title} {other.name if other else saving.against}", percent(share.mean), detail)
 
@@ -122,7 +127,7 @@ def made(plan: Plan) -> list[tuple[str, str]]:
         *([("Simulation", f"{runs}; intervals are Student's t over the runs, 95 %")] if simulated else []),
         *([("Thresholds tried", ", ".join(map(tokens, ask.thresholds)) + " tokens")] if ask.thresholds else []),
         ("Router's promise", f"at most {percent(ask.promise)} of requests are sent short and do not fit"),
-        ("Prices", "list price of each GPU, 8,760 hours a year; GPUs only: no staff, network or discounts"),
+        ("Prices", _PRICES if ask.priced else "not known for every GPU: GPUs are counted instead"),
         ("vLLM", f"scheduling as in version {ask.vllm}"),
         ("Versions", versions()),
         *([("Computed in", seconds(plan.seconds))] if plan.seconds else []),

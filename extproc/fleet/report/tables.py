@@ -7,6 +7,7 @@ from extproc.fleet.answers import (
     Baseline,
     Confirmed,
     FleetPlan,
+    Interval,
     Measured,
     Plan,
 )
@@ -89,18 +90,18 @@ def _cost_cells(plan: Plan, fleet: FleetPlan) -> tuple[str, ...]:
     )
     if fleet.infeasible is not None:
         return (*head, f"cannot be built: {fleet.infeasible}", *[ABSENT] * 6)
-    savings = [roles.saving(plan, fleet, roles.baseline(plan, kind)) for kind in (Baseline.B1, Baseline.B2)]
+    savings = [roles.saving(plan, fleet, kind) for kind in (Baseline.B1, Baseline.B2)]
     return (
         *head, layout(fleet), count(fleet.gpus_closed_form), _simulated_gpus(fleet), usd_exact(fleet.usd_per_hour),
         usd(fleet.usd_per_year), *map(_saving, savings),
     )  # fmt: skip
 
 
-def _saving(share: float | None) -> str:
+def _saving(share: Interval | None) -> str:
     """What costs more than twice as much is said so: a saving of −306 % tells nobody anything."""
     if share is None:
         return ABSENT
-    return percent(share) if share >= -1 else f"costs {count(1 - share)} ×"
+    return spread(share, percent) if share.mean >= -1 else f"costs {count(1 - share.mean)} ×"
 
 
 def _simulated_gpus(fleet: FleetPlan) -> str:
@@ -108,8 +109,8 @@ def _simulated_gpus(fleet: FleetPlan) -> str:
     if not roles.simulated(fleet):
         return ABSENT
     found = fleet.gpu_range
-    reach = "" if found is None or found.low == found.high else f" ({count(found.low)} to {count(found.high)})"
-    return count(fleet.gpus) + reach
+    known = found is not None and found.low < found.high
+    return count(fleet.gpus) + (f" ({count(found.low)} to {count(found.high)})" if found and known else "")
 
 
 def services(plan: Plan) -> Table:

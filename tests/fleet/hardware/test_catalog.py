@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -23,41 +24,49 @@ LLAMA_CONFIG = {
 
 
 @pytest.mark.parametrize(
-    ("recorded", "name"),
-    [
-        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
-        ("NVIDIA H100 80GB HBM3", "h100-80gb"),
-        ("NVIDIA H100 PCIe", "h100-pcie"),
-        ("NVIDIA A100-SXM4-80GB", "a100-80gb"),
-        ("NVIDIA A100 80GB PCIe", "a100-pcie-80gb"),
-        ("NVIDIA A100-SXM4-40GB", "a100-40gb"),
-        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000"),
-        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000-server"),
-        ("NVIDIA L40S", "l40s"),
-        ("NVIDIA L4", "l4"),
-        ("AMD Instinct MI300X", "mi300x"),
-        ("A100-80GB", "a100-80gb"),
-        ("rtx4090", "rtx-4090"),
-    ],
-)
-def test_device_names(recorded: str, name: str) -> None:
-    """A GPU is found by the name that its driver reports."""
-    assert builtin().gpu(recorded).name == name
-
-
-@pytest.mark.parametrize(
     ("repository", "name", "dtype"),
     [
         ("meta-llama/Llama-3.1-8B", "llama-3.1-8b", "bf16"),
         ("meta-llama/Meta-Llama-3-70B-Instruct", "llama-3-70b", "bf16"),
         ("Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b", "fp8"),
-        ("Qwen/Qwen3-30B-A3B-Instruct-2507", "qwen3-30b-a3b", "bf16"),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", "qwen3-30b-a3b-2507", "bf16"),
+        ("Qwen/Qwen3-235B-A22B-Thinking-2507-FP8", "qwen3-235b-a22b-2507", "fp8"),
+        ("mistralai/Mistral-Small-3.2-24B-Instruct-2506", "mistral-small-3.2-24b", "bf16"),
     ],
 )
 def test_repository_names(repository: str, name: str, dtype: str) -> None:
     """A model is found by its Hugging Face name, and -FP8 there means fp8 weights."""
     model = builtin().model(repository)
     assert (model.name, model.dtype) == (name, dtype)
+
+
+@pytest.mark.parametrize(
+    ("repository", "tokens"),
+    [
+        ("Qwen/Qwen3-4B-Instruct-2507", 262_144),
+        ("Qwen/Qwen3-30B-A3B-Thinking-2507", 262_144),
+        ("Qwen/Qwen3-235B-A22B-Instruct-2507-FP8", 262_144),
+        ("Qwen/Qwen3-30B-A3B", 40_960),
+        ("Qwen/Qwen2.5-7B", 131_072),
+        ("Qwen/Qwen2.5-7B-Instruct", 32_768),
+        ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8", 32_768),
+        ("Qwen/Qwen2.5-32B-Instruct-AWQ", 32_768),
+        ("RedHatAI/Qwen2.5-14B-quantized.w8a16", 131_072),
+        ("mistralai/Mistral-Small-24B-Instruct-2501", 32_768),
+        ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", 131_072),
+        ("mistralai/Mistral-Small-3.2-24B-Instruct-2506", 131_072),
+    ],
+)
+def test_releases_have_contexts_of_their_own(repository: str, tokens: int) -> None:
+    """As their config.json says; the shape is that of the release before."""
+    assert builtin().model(repository).max_context == tokens
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-8B-Instruct-2507", "mistralai/Magistral-Small-2507"])
+def test_releases_that_are_not_known_are_refused(name: str) -> None:
+    """Rather than taken for an older one, with its context."""
+    with pytest.raises(ConfigurationError, match="No model"):
+        builtin().model(name)
 
 
 def test_every_entry_has_a_source() -> None:
@@ -156,6 +165,16 @@ def test_an_override_keeps_the_rest(tmp_path: Path) -> None:
     assert catalog.gpu("a100-80gb").bandwidth_tb_s == builtin().gpu("a100-80gb").bandwidth_tb_s
 
 
+def test_an_override_keeps_what_is_assumed(tmp_path: Path) -> None:
+    """What was said of the other entry's windows holds for what is like it; windows of its own are said in place."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("{like: gemma-3-27b, name: x}\n")
+    assert builtin().model(str(path)).remarks == builtin().model("gemma-3-27b").remarks
+    path.write_text("{like: gemma-3-27b, name: x, layers: 62, sliding_window: 512, sliding_window_pattern: 6}\n")
+    (remark,) = builtin().model(str(path)).remarks
+    assert remark.startswith("windows of 512 tokens in 52 of 62 layers")
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     """A file that is missing, no YAML, or holds several entries where one is due, is refused with its name."""
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -167,3 +186,39 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     path.write_text("a100-80gb: {usd_per_hour: 1}\nh200: {usd_per_hour: 2}\n")
     with pytest.raises(ConfigurationError, match="has 2 entries"):
         builtin().gpu(str(path))
+
+
+def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
+    """With the least that such a file says."""
+    path = tmp_path / "gpu.yaml"
+    path.write_text("name: x\nfp8_tflops: 100\n")
+    with pytest.raises(ConfigurationError, match=r"memory_gib, bandwidth_tb_s, bf16_tflops are missing") as complaint:
+        builtin().gpu(str(path))
+    assert "bandwidth_gb_s: 1792     # gigabytes a second" in str(complaint.value)
+
+
+@pytest.mark.parametrize(("name", "kin"), [("H20-3e", "h20"), ("H800 PCIe", "h800"), ("H100 64GB", "h100-80gb")])
+def test_relatives_of_a_card_are_refused(name: str, kin: str) -> None:
+    """What begins like a card's name is not answered as if it was misspelt."""
+    complaint = f"No GPU '{name}' is in the catalogue. {kin} is, whose memory, bandwidth and links may be others."
+    with pytest.raises(ConfigurationError, match=re.escape(complaint)):
+        builtin().gpu(name)
+
+
+def test_a_link_counts_both_directions_by_what_is_inherited(tmp_path: Path) -> None:
+    """A file that leaves its card's rate to the catalogue is understood as one that says it."""
+    path = tmp_path / "gpu.yaml"
+    path.write_text("{like: h200, nvlink_gb_s: 900}\n")
+    gpu = builtin().gpu(str(path))
+    assert (gpu.interconnect_gb_s, gpu.remarks) == (
+        450, ("the link's 900 GB/s were taken to count both directions: 450 in each",),
+    )  # fmt: skip
+    path.write_text("{like: b200, nvlink_gb_s: 900}\n")
+    assert builtin().gpu(str(path)).interconnect_gb_s == 900
+
+
+def test_a_name_counts_more_than_a_device_s(tmp_path: Path) -> None:
+    """A file may give both."""
+    path = tmp_path / "gpu.yaml"
+    path.write_text("{name: box, device_name: NVIDIA H100 80GB HBM3, like: h100-80gb, usd_per_hour: 1}\n")
+    assert builtin().gpu(str(path)).name == "box"

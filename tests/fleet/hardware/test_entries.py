@@ -24,6 +24,11 @@ from extproc.fleet.hardware.entries import Gpu, Model
         ("mixtral-8x7b", 46.7, 12.9),
         ("gpt-oss-120b", 116.8, 5.7),
         ("gemma-3-27b", 27.0, 27.0),
+        ("deepseek-v3", 671, 37.5),
+        ("deepseek-v2-lite", 15.7, 2.66),
+        ("phi-4", 14.7, 14.7),
+        ("mistral-nemo", 12.2, 12.2),
+        ("qwq-32b", 32.8, 32.8),
     ],
 )
 def test_parameters(name: str, billions: float, active: float) -> None:
@@ -38,6 +43,28 @@ def test_kind_of_memory() -> None:
     card = {"memory_gib": 24, "bf16_tflops": 100}
     assert [Gpu(**card, bandwidth_tb_s=speed).has_hbm for speed in (1.79, 2.0)] == [False, True]  # type: ignore[arg-type]
     assert Gpu(**card, bandwidth_tb_s=1.5, memory="hbm").has_hbm  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rates", "bandwidth", "link", "gb_s"),
+    [
+        ({"bf16_tflops": 312}, 2.0, "nvlink", 300),
+        ({"bf16_tflops": 989, "fp8_tflops": 1979}, 3.35, "nvlink", 450),
+        ({"bf16_tflops": 2250, "fp8_tflops": 4500}, 8.0, "nvlink", 900),
+        ({"bf16_tflops": 500, "fp8_tflops": 1000}, 1.8, "pcie", 32),
+    ],
+)
+def test_the_link_that_nobody_named(rates: dict[str, float], bandwidth: float, link: str, gb_s: float) -> None:
+    """HBM cards are taken to have the NVLink of their generation, others PCIe 4."""
+    card = Gpu(memory_gib=80, bandwidth_tb_s=bandwidth, **rates)  # type: ignore[arg-type]
+    assert (card.link, card.link_gb_s) == (link, gb_s)
+
+
+def test_kernels_by_capability() -> None:
+    """9.0 and 10.0 pack heads, 8.9 and 12.0 do not; without it HBM with fp8 does."""
+    card = Gpu(memory_gib=80, bandwidth_tb_s=3.0, bf16_tflops=900, fp8_tflops=1800)
+    packs = [card.model_copy(update={"capability": each}).packs_heads for each in (8.9, 9.0, 10.0, 12.0, None)]
+    assert packs == [False, True, True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import pytest
 
 from extproc.errors import ConfigurationError
 from extproc.fleet.hardware.catalog import builtin
+from extproc.fleet.hardware.checkpoints import YOURS
 from extproc.fleet.hardware.instances import PUBLISHED, instance_of, published_instance
 
 
@@ -17,6 +18,27 @@ def test_instance() -> None:
         "--gpu-memory-utilization 0.92"
     )
     assert (len(made.steps.dense_s), len(made.steps.sequences_s)) == (2049, 65)
+
+
+@pytest.mark.parametrize(
+    ("name", "served"),
+    [
+        ("Qwen/Qwen3-32B-AWQ", "Qwen/Qwen3-32B-AWQ"),
+        ("RedHatAI/Qwen3-32B-FP8-dynamic", "RedHatAI/Qwen3-32B-FP8-dynamic"),
+        ("Qwen/Qwen2.5-32B-Instruct-GPTQ-Int8", "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int8"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("qwen3-32b", "Qwen/Qwen3-32B"),
+        ("deepseek-v3", "deepseek-ai/DeepSeek-V3"),
+        ("deepseek-v3-fp8", "deepseek-ai/DeepSeek-V3"),
+        ("qwen3-32b-awq", YOURS),
+        ("llama-3.1-70b-fp8", YOURS),
+    ],
+)
+def test_a_checkpoint_says_its_own_format(name: str, served: str) -> None:
+    """It is served by the repository given or known, without --quantization, which would contradict its format."""
+    made = instance_of(builtin().model(name), builtin().gpu("b200"), 8, max_model_len=8192)
+    assert made.flags[0] == served
+    assert "--quantization" not in made.flags
 
 
 def test_sequences_never_exceed_tokens() -> None:

@@ -26,6 +26,13 @@ def test_weights() -> None:
     assert weight_bytes(llama.model_copy(update={"dtype": "fp8"}), 1) / 1e9 == pytest.approx(72.7, rel=0.01)
 
 
+def test_weights_with_latent_attention() -> None:
+    """What leads into latent vectors is on every GPU, all else is cut: eight hold a little more than one."""
+    model = builtin().model("deepseek-v3")
+    assert weight_bytes(model, 1) / 1e9 == pytest.approx(673, rel=0.01)
+    assert 1.0 < 8 * weight_bytes(model, 8) / weight_bytes(model, 1) < 1.03
+
+
 @pytest.mark.parametrize(
     ("place", "vllm", "batched", "sequences", "read"),
     [

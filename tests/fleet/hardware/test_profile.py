@@ -64,3 +64,16 @@ def test_the_public_profile() -> None:
     assert 4096 / found.kv_s / 1.008e12 == pytest.approx(0.94, abs=0.02)
     steps = steps_from_profile(RECORDED, layers=32, max_num_batched_tokens=2048, max_num_seqs=256)
     assert np.all(steps.dense_s > 0)
+
+
+def test_empty_files_are_no_profile(tmp_path: Path) -> None:
+    """A header alone holds no times: the directory has no profile, and who reads it is told; likewise of a word."""
+    path = written(tmp_path) / "profile_attention.csv"
+    whole = path.read_text()
+    path.write_text(whole.splitlines()[0] + "\n")
+    assert not has_profile(tmp_path)
+    with pytest.raises(ConfigurationError, match="has no times"):
+        read_profile(tmp_path)
+    path.write_text(whole + "0,0,1,16,fast\n")
+    with pytest.raises(ConfigurationError, match="has 'fast' where a number was expected"):
+        read_profile(tmp_path)

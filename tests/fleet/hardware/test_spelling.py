@@ -44,5 +44,28 @@ def test_models_that_also_see() -> None:
 def test_quantization() -> None:
     """A published fp8 configuration has fp8 weights; an unknown method is refused by name."""
     assert model_keys({"model_type": "x", "quantization_config": {"quant_method": "fp8"}})["dtype"] == "fp8"
-    with pytest.raises(ConfigurationError, match="quant_method is newest"):
+    with pytest.raises(ConfigurationError, match="Quantisation 'newest' does not say"):
         model_keys({"model_type": "x", "quantization_config": {"quant_method": "newest"}})
+
+
+def test_quantisation_counts_more_than_what_is_computed_in() -> None:
+    """torch_dtype is that of activations: beside it, quantization or its configuration says how weights are kept."""
+    bits = {"config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int"}}}}
+    tensors = {"quant_method": "compressed-tensors", **bits}
+    assert model_keys({"layers": 1, "torch_dtype": "bfloat16", "quantization": "fp8"})["dtype"] == "fp8"
+    assert model_keys({"model_type": "x", "torch_dtype": "float16", "quantization_config": tensors})["dtype"] == "int4"
+    assert model_keys({"layers": 1, "dtype": "w8a8"})["dtype"] == "fp8"
+
+
+def test_grouped_attention_and_keys_of_no_use() -> None:
+    """Heads may stand under attention, and what no speed follows from is passed over."""
+    keys = model_keys({"layers": 1, "attention": {"heads": 32, "kv_heads": 4}, "rope_theta": 1e6, "hidden_act": "silu"})
+    assert (keys["heads"], keys["kv_heads"]) == (32, 4)
+    assert not {"rope_theta", "hidden_act"} & keys.keys()
+
+
+def test_formats_of_experts_alone() -> None:
+    """gpt-oss has its experts in MXFP4 and all else in bf16."""
+    method = {"quantization_config": {"quant_method": "mxfp4"}, "torch_dtype": "bfloat16"}
+    keys = model_keys({"model_type": "gpt_oss", "num_local_experts": 32, "intermediate_size": 9, **method})
+    assert (keys["dtype"], keys["experts"]["dtype"]) == ("bf16", "mxfp4")

@@ -3,7 +3,11 @@ import pytest
 
 from extproc.fleet.hardware.catalog import builtin
 from extproc.fleet.hardware.fitted import CONSTANTS
+from extproc.fleet.hardware.instances import instance_of
+from extproc.fleet.hardware.memory import kv_bytes_per_token
 from extproc.fleet.hardware.steptime import captured, layers_s, step_times
+from extproc.fleet.recording import Requests
+from extproc.fleet.replay import replay
 from extproc.fleet.values import StepTimes
 
 
@@ -29,16 +33,36 @@ def test_layers_of_the_rtx_4090(tokens: int, measured_ms: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "running", "prompt", "measured_ms"),
-    [(2.5, 10.5, 447, 17.1), (6.0, 27.7, 447, 18.8), (5.0, 22.5, 466, 18.3), (10.0, 50.0, 466, 20.4)],
+    ("rate", "prompt", "output", "batched", "texts", "measured_ms"),
+    [
+        (2.5, 547, 248, 8192, 45, 17.1),
+        (6.0, 547, 248, 8192, 45, 18.8),
+        (5.0, 566, 247, 2048, 44, 18.3),
+        (10.0, 566, 247, 2048, 44, 20.4),
+    ],
 )
-def test_inter_token_latency_of_h100(rate: float, running: float, prompt: int, measured_ms: float) -> None:
-    """Llama-3.1-70B on four H100 meets the published inter-token latencies of vLLM 0.15.1 (BLIS) within 15 %."""
-    times = steps("llama-3.1-70b", "h100", 4)
-    batch = round(running)
-    decode = times.dense_s[batch] + times.sequences_s[batch] + times.kv_s * running * (prompt + 100 + 124)
-    prefill = times.dense_s[batch + prompt] - times.dense_s[batch] + times.pair_s * prompt * (100 + prompt / 2)
-    assert 1e3 * decode / (1 - rate * prefill) == pytest.approx(measured_ms, rel=0.15)
+def test_inter_token_latency_of_h100(  # noqa: PLR0917 - columns of a table
+    rate: float, prompt: int, output: int, batched: int, texts: int, measured_ms: float
+) -> None:
+    """Llama-3.1-70B on four H100, simulated, meets the inter-token latencies of vLLM 0.15.1 (BLIS) within 10 %.
+
+    The load came at equal distances and repeated 45 or 44 prompts, which vLLM found in its cache from then on.
+    """
+    spec = instance_of(
+        *(builtin().model("llama-3.1-70b"), builtin().gpu("h100"), 4),
+        max_model_len=4096,
+        max_num_seqs=128,
+        max_num_batched_tokens=batched,
+        vllm="0.15.1",
+        prefix_caching=True,
+    )
+    count = round(40 * rate)
+    unknown = np.full(count, np.nan)
+    whole = (np.full(count, prompt), np.full(count, output))
+    load = Requests(np.arange(count) / rate, *whole, unknown, unknown, unknown, unknown)
+    found = replay(load, spec, texts=np.arange(count) % texts)
+    times = (found.last_token_s - found.first_token_s)[max(texts, count // 3) : -count // 8] / (output - 1)
+    assert 1e3 * times.mean() == pytest.approx(measured_ms, rel=0.10)
 
 
 def test_one_sequence_on_a_smaller_a100() -> None:
@@ -85,6 +109,8 @@ def test_experts_on_h100() -> None:
         ("llama-3.1-70b", "h100", 4, 2048, 173.7),
         ("llama-3.1-8b", "rtx-pro-6000-server", 2, 64, 17.6),
         ("llama-3.1-8b", "rtx-pro-6000-server", 2, 2048, 474.9),
+        ("llama-3.1-8b", "rtx-pro-6000-server", 4, 2048, 886.9),
+        ("llama-3.1-8b", "rtx-pro-6000-server", 8, 2048, 1274.5),
         ("llama-3.1-8b", "l40s", 2, 64, 32.1),
         ("llama-3.1-8b", "l40s", 2, 2048, 891.9),
     ],
@@ -94,6 +120,41 @@ def test_all_reduce(model: str, gpu: str, tp: int, tokens: int, measured_us: flo
     chosen, at = builtin().model(model), np.array([float(tokens)])
     with_it, without = (layers_s(chosen, builtin().gpu(gpu), tp, at, all_reduce=each)[0] for each in (True, False))
     assert 1e6 * (with_it - without) / (2 * chosen.layers) == pytest.approx(measured_us, rel=0.20)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "tp", "tokens", "measured_us"),
+    [
+        ("llama-3.1-70b", "h100", 2, 64, 14.7),
+        ("llama-3.1-70b", "h100", 4, 512, 62.8),
+        ("llama-3.1-70b", "h100", 4, 2048, 175.7),
+        ("llama-3.1-70b", "h100", 8, 2048, 199.8),
+        ("llama-3.1-8b", "rtx-pro-6000-server", 2, 256, 72.0),
+        ("llama-3.1-8b", "rtx-pro-6000-server", 2, 2048, 473.5),
+        ("llama-3.1-8b", "rtx-pro-6000-server", 4, 2048, 1007.7),
+        ("llama-3.1-8b", "l40s", 2, 2048, 850.4),
+    ],
+)
+def test_all_reduce_of_nccl(model: str, gpu: str, tp: int, tokens: int, measured_us: float) -> None:
+    """With vLLM's own kernel off NCCL's times of AIConfigurator are met within 20 %, those of two H100 within 30."""
+    chosen, card, at = builtin().model(model), builtin().gpu(gpu), np.array([float(tokens)])
+    with_it, without = (
+        layers_s(chosen, card, tp, at, all_reduce=each, custom_all_reduce=False)[0] for each in (True, False)
+    )
+    assert 1e6 * (with_it - without) / (2 * chosen.layers) == pytest.approx(
+        measured_us, rel=0.30 if (gpu, tp) == ("h100", 2) else 0.20
+    )
+
+
+def test_latent_attention_reads_little_and_computes_much() -> None:
+    """DeepSeek-V3's KV of a token is 61 layers of 576 numbers, on each of eight GPUs; heads compute with all of it."""
+    model, gpu = builtin().model("deepseek-v3"), builtin().gpu("h200")
+    assert kv_bytes_per_token(model, 8) == kv_bytes_per_token(model, 1) == 61 * 576 * 2
+    whole, cut = steps("deepseek-v3", "h200", 1), steps("deepseek-v3", "h200", 8)
+    assert cut.kv_s < whole.kv_s
+    assert cut.kv_s >= 61 * 576 * 2 / (gpu.bandwidth_tb_s * 1e12)
+    assert cut.mixed_kv_s == 0.0
+    assert np.all(np.diff(cut.dense_s) >= -1e-12)
 
 
 def test_cards_without_access_to_each_other_are_slower() -> None:

@@ -2,7 +2,7 @@ import pytest
 
 from extproc.errors import ConfigurationError
 from extproc.fleet.hardware.catalog import builtin
-from extproc.fleet.hardware.versions import defaults
+from extproc.fleet.hardware.versions import LATEST, defaults, settled
 from extproc.fleet.values import Overflow
 
 
@@ -28,3 +28,9 @@ def test_overflow_by_release() -> None:
     assert [defaults(vllm, gpu).overflow for vllm in ("0.31.0", "v0.32.0")] == [Overflow.REJECT, Overflow.CLAMP]
     with pytest.raises(ConfigurationError, match="cannot be read"):
         defaults("newest", gpu)
+
+
+def test_records_without_a_release() -> None:
+    """Unknown ones and builds without a tag are of the latest; a tagged build is of its release."""
+    named = (None, "unknown", "main", "0.1.dev1+g5daddb2", "0.19.1rc2.dev3+gabc", "0.19.0")
+    assert [settled(each) for each in named] == [LATEST] * 4 + ["0.19.1rc2.dev3+gabc", "0.19.0"]

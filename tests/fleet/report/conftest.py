@@ -26,12 +26,18 @@ from extproc.routing.values import Pool
 
 NAN = math.nan
 GPU_USD = 2.21
-B1_GPUS, SPLIT_GPUS = 352, 268
+B1_GPUS, B2_GPUS, SPLIT_GPUS = 352, 288, 268
 
 
 def about(mean: float, width: float = 0.04) -> Interval:
     """A mean, and bounds so far from it as a share."""
     return Interval(mean, mean * (1 - width), mean * (1 + width))
+
+
+def saved_share(gpus: int, other: int) -> Interval:
+    """Of the other's cost; bounds in ascending order for a loss, too."""
+    mean = 1 - gpus / other
+    return Interval(mean, mean - 0.12 * abs(mean), mean + 0.12 * abs(mean))
 
 
 def curve(p50_s: float, p99_s: float) -> tuple[list[float], list[float]]:
@@ -103,6 +109,7 @@ def pool_plan(pool: Pool, instances: int, closed_form: int, max_model_len: int, 
         max_model_len=max_model_len,
         max_num_seqs=256,
         max_num_batched_tokens=8192,
+        long_prefill_token_threshold=0,
         kv_blocks=30_900,
     )
 
@@ -122,6 +129,8 @@ def one_pool(name: str, kind: Baseline, gpus: int, closed_form: int, times: tupl
         gpu_range=Interval(gpus, gpus - 4, gpus + 6),
         usd_range=Interval(GPU_USD * gpus, GPU_USD * (gpus - 4), GPU_USD * (gpus + 6)),
         confirmed=Confirmed(found, (found,), under=zero, over=zero),
+        saving_b1=None if kind is Baseline.B1 else saved_share(gpus, B1_GPUS),
+        saving_b2=None if kind is Baseline.B2 else saved_share(gpus, B2_GPUS),
     )
 
 
@@ -152,6 +161,8 @@ def two_pools(name: str, router: RouterKind, short: int, long: int, kind: Baseli
             over=Interval(0.012, 0.011, 0.0131),
             stages={} if router is RouterKind.ORACLE else stages,
         ),
+        saving_b1=saved_share(short + long, B1_GPUS),
+        saving_b2=saved_share(short + long, B2_GPUS),
     )
 
 
@@ -166,7 +177,7 @@ def unconfirmed(fleet: FleetPlan) -> FleetPlan:
         )
         for pool in fleet.pools
     )
-    return replace(fleet, pools=pools, gpu_range=None, usd_range=None, confirmed=None)
+    return replace(fleet, pools=pools, gpu_range=None, usd_range=None, confirmed=None, saving_b1=None, saving_b2=None)
 
 
 def sweep() -> tuple[SweepRow, ...]:
@@ -304,14 +315,18 @@ def infeasible_plan() -> Plan:
     )
 
 
+def alone(found: Interval) -> Interval:
+    """A mean without bounds."""
+    return Interval(found.mean, NAN, NAN)
+
+
 def closed_form_plan() -> Plan:
     """Nothing was simulated."""
     plan = split_plan()
     fleets = tuple(unconfirmed(fleet) for fleet in plan.fleets)
     rows = tuple(replace(row, confirmed_usd=None, confirmed_b1=None, confirmed_b2=None) for row in plan.sweep)
     certain = tuple(
-        replace(each, usd_per_year=about(each.usd_per_year.mean, 0), share=about(each.share.mean, 0))
-        for each in plan.savings
+        replace(each, usd_per_year=alone(each.usd_per_year), share=alone(each.share)) for each in plan.savings
     )
     return replace(plan, fleets=fleets, sweep=rows, savings=certain)
 

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from extproc.fleet.answers import Plan
+from extproc.fleet.answers import PLANNER, Plan
 from extproc.fleet.report.asjson import as_json
 
 
@@ -16,7 +16,7 @@ def test_json_is_strict_and_versioned(plan: Plan) -> None:
     """Any parser reads it, whatever the verdict."""
     found = json.loads(as_json(plan), parse_constant=refuse)
     assert next(iter(found)) == "schema"
-    assert found["schema"] == 1
+    assert (found["schema"], found["planner"]) == (1, PLANNER)
     assert found["verdict"] == plan.verdict.value
     assert len(found["fleets"]) == len(plan.fleets)
 

@@ -11,6 +11,7 @@ from extproc.fleet.answers import Interval, Measured, Plan, Verdict
 from extproc.fleet.report.page import page, write_report
 from extproc.fleet.report.shown import count, percent, usd
 from extproc.fleet.report.wording import VERDICTS
+from extproc.fleet.unpriced import without_money
 from extproc.fleet.values import Series
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -136,12 +137,21 @@ def test_the_sweep_names_every_threshold(saved: Plan, saved_text: str) -> None:
 
 
 def test_commands_can_be_copied(saved: Plan, saved_text: str) -> None:
-    """Joined again, the lines are the very commands of both pools."""
+    """Joined again, the lines are the very commands of both pools, and of one tuned pool to try first."""
     found = [each.replace(" \\\n  ", " ") for each in re.findall(r"<pre>(.*?)</pre>", saved_text, re.DOTALL)]
     typed = found.pop()
     assert typed == "dualpool plan --preset &lt;mine&gt;"
     chosen = saved.fleets[saved.recommended or 0]
-    assert found == [pool.command for pool in chosen.pools]
+    assert found == [pool.command for fleet in (chosen, saved.fleets[2]) for pool in fleet.pools]
+    assert page(replace(saved, recommended=2)).count("<pre>") == 1
+
+
+def test_a_plan_without_prices_counts_gpus(saved: Plan) -> None:
+    """No dollar is on its page, and every fleet is still drawn and compared."""
+    shown = read(page(without_money(replace(saved, ask=replace(saved.ask, priced=False), notes=())))).shown
+    assert "$" not in shown.replace("M$ a year", "")
+    assert "USD" not in shown.replace("GPU=USD", "")
+    assert "Saves against B2 one tuned pool 6.9" in shown
 
 
 def test_what_was_typed_stands_at_the_end(saved_text: str) -> None:
@@ -199,5 +209,5 @@ def test_an_empty_long_pool_leaves_no_trace(saved: Plan) -> None:
     )
     text = page(replace(saved, fleets=(*saved.fleets[:4], fleet, *saved.fleets[5:])))
     assert not re.search(r"\b(nan|NaN)\b", text)
-    assert text.count("<pre>") == 1
+    assert text.count("<pre>") == 2  # of the short pool, and of one pool to begin with
     assert "54 × A100-80GB TP 4 short</td>" in text

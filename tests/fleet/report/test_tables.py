@@ -24,8 +24,8 @@ def test_costs_name_pools_and_savings(saved: Plan) -> None:
     assert column(found, "Pools")[4] == "54 × A100-80GB TP 4 short + 13 × A100-80GB TP 4 long"
     assert column(found, "GPUs", "closed form")[4] == "256"
     assert column(found, "GPUs", "simulated (mean need)")[4] == "268 (262 to 276)"
-    assert column(found, "Saving vs B1")[4] == "23.9 %"
-    assert column(found, "Saving vs B2")[4] == "6.9 %"
+    assert column(found, "Saving vs B1")[4] == "23.9 % (21.0 to 26.7 %)"
+    assert column(found, "Saving vs B2")[4] == "6.9 % (6.1 to 7.8 %)"
     assert column(found, "Saving vs B1")[0] == "costs 4.1 ×"
     assert [row.mark for row in found.rows] == ["", "", "", "", "chosen", "", "", "out"]
 
