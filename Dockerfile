@@ -5,7 +5,8 @@
 #
 # Plain instructions only: the classic builder, BuildKit and others build it alike.
 
-# Any image with pip and Python 3.11 or later as `python`: name your mirror's here.
+# Any image with pip and Python 3.11 or later as `python`, on glibc (not Alpine, for which numba has no wheels): name your
+# mirror's here.
 ARG PYTHON_IMAGE=python:3.12-slim
 
 
@@ -24,7 +25,9 @@ RUN python -m pip install --no-cache-dir --root-user-action ignore --constraint 
 RUN python -m pip install --no-cache-dir --root-user-action ignore --constraint /dist/constraints.txt 'dualpool[otlp]'
 # The command's own default, loopback, could not be reached from outside the container.
 ENV DUALPOOL_LISTEN=0.0.0.0:50051 DUALPOOL_METRICS_LISTEN=0.0.0.0:9464 PYTHONUNBUFFERED=1
-# Where a volume may be mounted for `state_file`: a new one takes this owner. Nothing else is ever written.
+# Where a volume may be mounted for `state_file`: a new one takes this owner. Beside it the service keeps what it compiled
+# when it first started. Nothing else is ever written.
+ENV NUMBA_CACHE_DIR=/state/compiled
 RUN python -c "import os; os.mkdir('/state'); os.chown('/state', 65532, 65532)"
 # A number, so that Kubernetes can check runAsNonRoot.
 USER 65532:65532

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from extproc.routing.features import NAMES, Array
+from extproc.routing.features import NAMES
+from extproc.routing.kernels import Array
 from extproc.routing.request import read_request
 
 TARGET = Path(__file__).parents[1] / "extproc/routing/prior.py"

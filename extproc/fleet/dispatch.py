@@ -17,7 +17,7 @@ from extproc.fleet.values import ABSENT, Batch, Ints
 from extproc.routing.exchange import certain_long_bytes
 from extproc.routing.request import Request
 from extproc.routing.router import Router
-from extproc.routing.values import Correction, Decision, Finish, Pool, Usage
+from extproc.routing.values import Correction, Decision, Finish, Pool, Stage, Usage
 from extproc.settings import Settings
 
 SHORT, LONG = 0, 1
@@ -83,7 +83,7 @@ class Routed:
     settings: Settings
     seed: int
     router: Router = field(init=False)
-    decisions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    decisions: Counter[tuple[Pool, Stage]] = field(default_factory=Counter)
     """By pool and stage."""
     corrections: list[Correction] = field(default_factory=list)
     """Kept where `keeps_corrections`; else each is dropped."""
@@ -113,14 +113,14 @@ class Routed:
             decision = self.router.route_oversized()
         else:
             decision = self.router.route(request, draw=draw)
-        self.decisions[decision.pool.value, decision.stage.value] += 1
+        self.decisions[decision.pool, decision.stage] += 1
         return decision
 
     def stage_shares(self) -> dict[str, float]:
         """Of all decisions, by the stage that settled them."""
         stages, total = Counter[str](), sum(self.decisions.values())
         for (_, stage), count in self.decisions.items():
-            stages[stage] += count
+            stages[stage.value] += count
         return {stage: count / total for stage, count in sorted(stages.items())}
 
     def complete(self, decision: Decision, usage: Usage | None) -> None:

@@ -8,12 +8,15 @@ import numpy as np
 
 from extproc.fleet import engine
 from extproc.fleet.compiled import compiled
-from extproc.fleet.state import ENDED, HEAP, NOBODY, RANDOM, VACANT, State
+from extproc.fleet.state import ENDED, HEAP, NOBODY, RANDOM, VACANT, WATCHED, State
 from extproc.fleet.values import ABSENT, Balancing, Floats, Ints, Outcome
 
 _COMPLETED, _TRUNCATED = int(Outcome.COMPLETED), int(Outcome.TRUNCATED)
 _TOO_LONG, _BUSY, _FAILED = int(Outcome.REJECTED_LENGTH), int(Outcome.REJECTED_BUSY), int(Outcome.FAILED)
 _ROUND_ROBIN, _LEAST_REQUEST = range(2)
+NO_ROOM, STOPPED, HAPPENED, ANSWERED = range(4)
+"""What came of bringing a request and letting time pass: no room for it, and nothing done; brought, but no room for all
+that ends before that time; all done; all done, and among what ended is an answer that is read."""
 assert tuple(Balancing)[:2] == (Balancing.ROUND_ROBIN, Balancing.LEAST_REQUEST)
 
 
@@ -87,10 +90,14 @@ def submit_and_advance(
     watched: int,
     names: Ints,
     until_s: float,
-) -> bool:
-    """`submit`, then `advance`: one call from interpreted code instead of two."""
+) -> int:
+    """`submit`, then `advance`, and what came of it: one call from interpreted code instead of four."""
+    if state.counts[VACANT] <= 0 or state.counts[ENDED] >= len(state.ended):
+        return NO_ROOM
     submit(state, number, pool, now_s, prompt_tokens, output_tokens, declared_tokens, watched, names)
-    return advance(state, until_s)
+    if not advance(state, until_s):
+        return STOPPED
+    return ANSWERED if state.counts[WATCHED] else HAPPENED
 
 
 @compiled

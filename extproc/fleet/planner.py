@@ -32,7 +32,7 @@ _AGAIN_SAME, _AGAIN_OTHER = 3, 1
 """Of those the cheapest, with another one."""
 _GROWTHS = 2
 """How often a fleet grows, at most, that misses the objective when it is simulated whole."""
-_COMPILING = "closed form; compiling the simulator, once on a machine (half a minute)"
+_COMPILING = "closed form; compiling the simulator, once on a machine (most of a minute)"
 _ROUTED_BY = {
     RouterKind.ANYTIME: "our router",
     RouterKind.EMA: "the published router",

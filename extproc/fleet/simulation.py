@@ -7,7 +7,7 @@ Memory is bounded by what is in flight. Knows no prices and draws no conclusions
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -181,7 +181,6 @@ class Simulation:
     def _route(self, dispatch: Routed, batch: Batch, first: int) -> None:
         """One by one: each decision may rest on answers that came just before it."""
         pools: list[int] = []
-        counts = self._state.counts
         columns = (batch.arrival_s, batch.prompt_tokens, batch.output_tokens, batch.declared_tokens, batch.categories)
         nexts = [*batch.arrival_s[1:].tolist(), float(batch.arrival_s[-1])]
         rows = zip(*(column.tolist() for column in columns), nexts, dispatch.draws(len(nexts)), strict=True)
@@ -194,27 +193,24 @@ class Simulation:
             pools.append(pool)
             if decision.observe:
                 self._watching[number], self._declared[number] = decision, declared
-            self._ready()
-            all_happened = events.submit_and_advance(
-                self._state, number, pool, arrival_s, prompt, output, declared, int(decision.observe),
-                _names(batch, number - first), next_s,
-            )  # fmt: skip
-            if not all_happened:
-                self._advance(next_s)
-            elif counts[WATCHED]:
-                self._learn()
+            names, watched = _names(batch, number - first), int(decision.observe)
+            self._come(number, pool, arrival_s, prompt, output, declared, watched, names, next_s)
         self._judge(batch, np.array(pools), first)
+
+    def _come(self, *request: Any) -> None:
+        """A request comes, and time passes until the next; what `events.submit_and_advance` takes."""
+        while (happened := events.submit_and_advance(self._state, *request)) == events.NO_ROOM:
+            self._make_room()
+        if happened == events.STOPPED:
+            self._advance(request[-1])
+        elif happened == events.ANSWERED:
+            self._learn()
 
     def _advance(self, until_s: float) -> None:
         while not events.advance(self._state, until_s):
             self._make_room()
         if self._state.counts[WATCHED]:
             self._learn()
-
-    def _ready(self) -> None:
-        """Room for one more request."""
-        if not self._state.counts[VACANT] or self._state.counts[ENDED] >= len(self._state.ended):
-            self._make_room()
 
     def _make_room(self) -> None:
         """Take away what has ended; more places where there are no more."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from extproc.compiled import is_kept
 from extproc.fleet import events
-from extproc.fleet.compiled import is_kept
 from extproc.fleet.dispatch import Dispatch, Oracle, Routed
 from extproc.fleet.simulation import RunRules, simulate
 from extproc.fleet.values import InstanceSpec, PoolSpec, StepTimes

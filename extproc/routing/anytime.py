@@ -12,8 +12,9 @@ from typing import NamedTuple, Self
 
 from extproc.routing.estimators import ALL_MODELS, EmaEstimator, LearnedRatio
 from extproc.routing.exact import Counted, Counter, counted
-from extproc.routing.features import SAMPLE_CHARS, WHOLE_CHARS, Array, sample_features
+from extproc.routing.features import SAMPLE_CHARS, WHOLE_CHARS, sample_features
 from extproc.routing.judgement import Judgement
+from extproc.routing.kernels import Array
 from extproc.routing.learned import EstimatorState
 from extproc.routing.margins import Margin
 from extproc.routing.memory import Bookmark, ConversationMemory, Recall, worth_observing

@@ -11,8 +11,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from extproc.routing.features import COUNT, Array
-from extproc.routing.linear import TERMS
+from extproc.routing import kernels
+from extproc.routing.features import COUNT
+from extproc.routing.kernels import Array
+from extproc.routing.linear import RATIO_MIN, TERMS
 
 CAPACITY = 512
 """Exemplars of one serving model: 150 KiB of features."""
@@ -27,6 +29,8 @@ _GENERAL = 0.12
 _MEMORY = 32.0
 """Answers after which an exemplar's mean becomes a moving one."""
 _FAR = 50.0
+_SAMPLES, _SCATTER = 0, 2
+"""Rows of what is learned, the mean between them."""
 
 
 Place = npt.NDArray[np.float32]
@@ -50,56 +54,59 @@ class Exemplars:
     """The table of one serving model. Not thread-safe."""
 
     def __init__(self) -> None:
-        self.places = np.full((CAPACITY, COUNT), _FAR, np.float32)
+        self.places = np.full((COUNT, CAPACITY), _FAR, np.float32)
+        """A column each."""
         self.rows = np.zeros((CAPACITY, TERMS))
         """φ of each, by which its error follows the linear fit when that changes."""
-        self.samples = np.zeros(CAPACITY)
-        self.log_ratios = np.zeros(CAPACITY)
-        """Mean of log(truth / prior's estimate): it does not change with the linear fit."""
-        self.scatters = np.zeros(CAPACITY)
-        """Variance of that."""
+        self.learned = np.zeros((3, CAPACITY))
+        """Of each its samples, then mean and variance of log(truth / prior's estimate), which no fit changes."""
         self.stamps = np.zeros(CAPACITY, np.int64)
         """When each was last taught, by the count of answers."""
         self.used = 1
         """Places looked through: they are taken in order, and none is given back."""
         self._clock = 0
-        self._halves = (self.places**2).sum(axis=1) / 2
-        self._errors: list[float] = [0.0] * CAPACITY
+        self._halves = (self.places**2).sum(axis=0) / 2
 
-    def correct(self, shares: Array) -> Correction:
-        """By the nearest exemplar."""
-        nearest, squared = self._nearest(np.sqrt(shares, dtype=np.float32))
-        weight = math.exp(squared * _FADING) * min(_MEMORY / 2, self.samples.item(nearest))
-        error, total = self._errors[nearest], weight + _DOUBTERS
+    @property
+    def samples(self) -> Array:
+        """Answers that each was taught by; 0 where there is none."""
+        samples: Array = self.learned[_SAMPLES]
+        return samples
+
+    def correct(self, shares: Array, delta: Array) -> Correction:
+        """By the nearest exemplar, whose mean is held against what a linear fit with this δ makes of it now."""
+        nearest, squared, samples, error, scatter = kernels.consult(
+            shares, self.places, self._halves, self.used, self.learned, self.rows, delta, RATIO_MIN
+        )
+        weight = math.exp(squared * _FADING) * min(_MEMORY / 2, samples)
+        total = weight + _DOUBTERS
         log_error = weight * error / total
-        scatter = self.scatters.item(nearest) + (error - log_error) ** 2
-        variance = (weight * scatter + _UNKNOWN) / total
+        variance = (weight * (scatter + (error - log_error) ** 2) + _UNKNOWN) / total
         return Correction(log_error, variance, weight, nearest, squared)
 
     def learn(self, shares: Array, row: Array, log_ratio: float, correction: Correction) -> None:
         """Teach the nearest exemplar; where none is near, make one in place of that not taught for longest."""
-        if correction.squared_distance < _SAME**2 and self.samples[correction.nearest]:
-            at = correction.nearest
-            self.samples[at] = min(_MEMORY, self.samples[at] + 1.0)
-            distance = log_ratio - self.log_ratios[at]
-            self.log_ratios[at] += distance / self.samples[at]
-            self.scatters[at] += (distance**2 - self.scatters[at]) / self.samples[at]
-            self._stamp(at)
-        else:
+        at = correction.nearest
+        samples, mean, scatter = self.learned[:, at].tolist()
+        if correction.squared_distance >= _SAME**2 or not samples:
             self._put(np.sqrt(shares, dtype=np.float32), row, (1.0, log_ratio, _GENERAL**2 / 4))
+            return
+        samples = min(_MEMORY, samples + 1.0)
+        distance = log_ratio - mean
+        self.learned[:, at] = samples, mean + distance / samples, scatter + (distance**2 - scatter) / samples
+        self._stamp(at)
 
     def absorb(self, place: Place, row: Array, learned: tuple[float, float, float]) -> None:
         """Take over an exemplar of another table: its samples, mean and variance, weighed with those of one near it."""
         nearest, squared = self._nearest(place)
-        if squared >= _SAME**2 or not self.samples[nearest]:
+        mine, mean, scatter = self.learned[:, nearest].tolist()
+        if squared >= _SAME**2 or not mine:
             self._put(place, row, learned)
             return
-        samples, log_ratio, scatter = learned
-        share = samples / (samples + self.samples[nearest])
-        distance = log_ratio - self.log_ratios[nearest]
-        self.scatters[nearest] += share * (scatter + (1 - share) * distance**2 - self.scatters[nearest])
-        self.log_ratios[nearest] += share * distance
-        self.samples[nearest] = min(_MEMORY, self.samples[nearest] + samples)
+        samples, log_ratio, their_scatter = learned
+        share, distance = samples / (samples + mine), log_ratio - mean
+        scatter += share * (their_scatter + (1 - share) * distance**2 - scatter)
+        self.learned[:, nearest] = min(_MEMORY, mine + samples), mean + share * distance, scatter
         self._stamp(nearest)
 
     def by_age(self) -> npt.NDArray[np.intp]:
@@ -107,28 +114,20 @@ class Exemplars:
         used = np.flatnonzero(self.samples)
         return used[np.argsort(self.stamps[used], kind="stable")]
 
-    def relate(self, linear_log_ratios: Array) -> None:
-        """Errors anew, against what the linear fit now makes of each exemplar, of the first `used` at least."""
-        first = len(linear_log_ratios)
-        errors = np.where(self.samples[:first] > 0, self.log_ratios[:first] - linear_log_ratios, 0.0)
-        self._errors[:first] = errors.tolist()
-
     def discount(self, samples: float) -> None:
         """Let none count more than so many answers, nor be surer than of text like none seen: the world has changed."""
-        np.minimum(self.samples, samples, out=self.samples)
-        np.maximum(self.scatters, _GENERAL**2, out=self.scatters)
+        self.learned[_SAMPLES] = np.minimum(self.learned[_SAMPLES], samples)
+        self.learned[_SCATTER] = np.maximum(self.learned[_SCATTER], _GENERAL**2)
 
     def _nearest(self, place: Place) -> tuple[int, float]:
-        """Which exemplar is nearest, and its squared distance: |c|²/2 − c·p is least where |c − p|² is."""
-        halves = self._halves[: self.used] - self.places[: self.used].dot(place)
-        nearest = int(halves.argmin())
-        return nearest, max(0.0, 2.0 * halves.item(nearest) + place.dot(place).item())
+        """Which exemplar is nearest, and its squared distance."""
+        return kernels.nearest(place, self.places, self._halves, self.used)
 
     def _put(self, place: Place, row: Array, learned: tuple[float, float, float]) -> None:
         at = int(self.stamps.argmin())
         self.used = max(self.used, at + 1)
-        self.places[at], self.rows[at] = place, row
-        self.samples[at], self.log_ratios[at], self.scatters[at] = learned
+        self.places[:, at], self.rows[at] = place, row
+        self.learned[:, at] = learned
         self._halves[at] = place @ place / 2
         self._stamp(at)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from extproc.routing import kernels
+from extproc.routing.kernels import Array, Bytes
 
 SAMPLE_CHARS = 768
 """Characters looked at in a sample, whatever the prompt's size."""
@@ -90,34 +90,31 @@ def _kinds() -> tuple[tuple[str, ...], ...]:
 _KINDS = _kinds()
 
 
-def _table(number: Callable[[str], int]) -> bytes:
-    """For `bytes.translate`: each byte becomes the number of its class."""
-    table = bytearray(256)
+def _table(number: Callable[[str], int]) -> Bytes:
+    """The number of each byte's class."""
+    table = np.zeros(256, np.uint8)
     for name, members in CLASSES:
-        for byte in members:
-            table[byte] = number(name)
-    return bytes(table)
+        table[list(members)] = number(name)
+    return table
 
 
-def _from_pairs() -> Array:
-    """Turns the histogram of pairs into features: the class of a pair's second byte, and the transitions."""
-    rows = [
-        [float(after == name) for name in _NAMES] + [float(_begins(to, before[0], after)) for to in TRANSITIONS]
-        for before, after in product(_KINDS, _NAMES)
-    ]
-    return np.ascontiguousarray(np.array(rows).T)
+def _of_pairs() -> Bytes:
+    """Features that a pair counts for, a column each: the class of its second byte, and at most one transition."""
+    columns = []
+    for before, after in product(_KINDS, _NAMES):
+        begun = [name for name in TRANSITIONS if _begins(name, before[0], after)]
+        columns.append([NAMES.index(after), *map(NAMES.index, begun)])
+    most = max(map(len, columns))
+    return np.array([column + [COUNT] * (most - len(column)) for column in columns], np.uint8).T.copy()
 
 
-_PAIRS = len(_KINDS) * len(_NAMES)
-"""The kind before and the class of a byte, as one number: 196 of them, so that it is a byte too."""
 _BEFORE = _table(lambda name: len(_NAMES) * next(at for at, kind in enumerate(_KINDS) if name in kind))
 _AFTER = _table(_NAMES.index)
-_FROM_PAIRS = _from_pairs()
+_OF_PAIRS = _of_pairs()
+"""The kind before and the class of a byte are one number: 196 of them."""
 _RETURN = b"\r"
 _LINE_ENDS = b"\r\n", b"\n"
 """Vocabularies have both bytes together as one token."""
-_BREAK = b"\n"
-"""Set before a text, so that its first byte has one before it and its first word is seen to begin."""
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -163,11 +160,5 @@ def _strips(text: Any, chars: int, strips: int) -> Any:
 
 def _shares(text: bytes) -> Array:
     """Features of bytes, each divided by their number."""
-    shown = _BREAK + text
-    if _RETURN in shown:  # one byte is found many times as fast as two are
-        shown = shown.replace(*_LINE_ENDS)
-    before = np.frombuffer(shown.translate(_BEFORE), np.uint8, len(shown) - 1)
-    after = np.frombuffer(shown.translate(_AFTER), np.uint8, offset=1)
-    shares: Array = _FROM_PAIRS.dot(np.bincount(before + after, None, _PAIRS))
-    shares /= len(text) or 1
-    return shares
+    shown = text.replace(*_LINE_ENDS) if _RETURN in text else text  # one byte is found many times as fast as two are
+    return kernels.shares(shown, len(text), _BEFORE, _AFTER, _OF_PAIRS)

@@ -18,8 +18,9 @@ from extproc.errors import DualpoolError
 from extproc.routing.anytime import Lesson
 from extproc.routing.exact import Counted
 from extproc.routing.exchange import Outcome
-from extproc.routing.features import COUNT, Array
+from extproc.routing.features import COUNT
 from extproc.routing.judgement import Judgement
+from extproc.routing.kernels import Array
 from extproc.routing.learned import Count
 from extproc.routing.refusal import Refusal
 from extproc.routing.router import Router

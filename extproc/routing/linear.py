@@ -12,21 +12,22 @@ from typing import Protocol
 
 import numpy as np
 
-from extproc.routing import prior
-from extproc.routing.features import COUNT, Array
+from extproc.routing import kernels, prior
+from extproc.routing.kernels import Array
 from extproc.routing.ridge import Ridge
 from extproc.routing.values import MAX_BYTES_PER_TOKEN
 
 TERMS = len(prior.WEIGHTS)
 """Byte counts, then structure bytes, one prompt, its messages, its tools."""
-_FRAMING = prior.WEIGHTS[COUNT:]
 _FORGETTING = 0.999
 """An answer weighs half after 700 others."""
 _NOISE = 0.08
 """Relative error of a linear estimate: standard deviation over sources of text."""
 _TRUST = 0.3
 """Standard deviation over vocabularies of a weight's relative distance from the prior's."""
-_RATIO_MIN = 0.3
+
+
+RATIO_MIN = 0.3
 """The fit never takes less than this share of the prior's estimate, whatever it was taught."""
 
 
@@ -59,22 +60,16 @@ class LinearFit:
 
     def __init__(self) -> None:
         self.ridge = Ridge(prior.WEIGHTS, scale_min=prior.SCALE_MIN, noise=_NOISE, trust=_TRUST, forgetting=_FORGETTING)
+        self._weights = np.stack((self.ridge.prior, np.zeros(TERMS)))
+        """The prior's, and by how much ours are greater."""
         self.update()
 
     def tokens(self, shares: Array, sizes: Sizes, *, prompts: int = 1) -> float:
         """The estimate; at least one. With `prompts` 0, of a piece of a prompt, which the template begins elsewhere."""
-        text_bytes, structure_bytes = sizes.text_bytes, sizes.structure_bytes
-        messages, tools = sizes.message_count, sizes.tool_count
-        of_shares: list[float] = self._of_shares.dot(shares).tolist()
-        by_prior, shift = of_shares
-        structure, prompt, message, tool = _FRAMING
-        by_prior = text_bytes * by_prior + structure * structure_bytes
-        by_prior += prompt * prompts + message * messages + tool * tools
-        structure, prompt, message, tool = self._framing_shift
-        shift = text_bytes * shift + structure * structure_bytes
-        shift += prompt * prompts + message * messages + tool * tools
-        of_prior = max(1.0, text_bytes / MAX_BYTES_PER_TOKEN, by_prior)
-        return max(1.0, _RATIO_MIN * of_prior, of_prior + shift)
+        framing = (sizes.structure_bytes, prompts, sizes.message_count, sizes.tool_count)
+        by_prior, shift = kernels.linear(self._weights, shares, sizes.text_bytes, framing)
+        of_prior = max(1.0, sizes.text_bytes / MAX_BYTES_PER_TOKEN, by_prior)
+        return max(1.0, RATIO_MIN * of_prior, of_prior + shift)
 
     def row(self, shares: Array, sizes: Sizes) -> tuple[Array, float]:
         """φ, the terms of a prompt as shares of the prior's estimate of it; and the logarithm of that estimate.
@@ -82,15 +77,10 @@ class LinearFit:
         The prior knows no text of more than `MAX_BYTES_PER_TOKEN`: its weights are of either sign, and make less than
         nothing of a run of one character, by which nothing can be divided.
         """
-        framing = (sizes.structure_bytes, 1.0, sizes.message_count, sizes.tool_count)
-        counts = np.concatenate((shares * sizes.text_bytes, framing))
-        tokens = max(1.0, sizes.text_bytes / MAX_BYTES_PER_TOKEN, float(counts @ self.ridge.prior))
-        return counts * self.ridge.scale / tokens, math.log(tokens)
-
-    def log_ratio(self, rows: Array) -> Array:
-        """log(estimate / prior's estimate) of rows φ, of shape (n, TERMS) or (TERMS,)."""
-        logs: Array = np.log(np.maximum(1.0 + rows @ self.ridge.delta, _RATIO_MIN))
-        return logs
+        framing = (sizes.structure_bytes, 1, sizes.message_count, sizes.tool_count)
+        least = max(1.0, sizes.text_bytes / MAX_BYTES_PER_TOKEN)
+        row, tokens = kernels.row_of(self.ridge.prior, self.ridge.scale, shares, sizes.text_bytes, framing, least)
+        return row, math.log(tokens)
 
     def learn(self, row: Array, log_ratio: float) -> None:
         """Take in that the truth was `exp(log_ratio)` times the prior's estimate."""
@@ -104,6 +94,4 @@ class LinearFit:
 
     def update(self) -> None:
         """Take over the ridge's weights; to be called when it was replaced."""
-        shift = self.ridge.weights - self.ridge.prior
-        self._of_shares = np.stack((self.ridge.prior[:COUNT], shift[:COUNT]))
-        self._framing_shift: list[float] = shift[COUNT:].tolist()
+        self._weights[1] = self.ridge.scale * self.ridge.delta

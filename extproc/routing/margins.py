@@ -28,9 +28,9 @@ from itertools import pairwise
 from operator import neg
 
 import numpy as np
-import numpy.typing as npt
 
-from extproc.routing.features import Array
+from extproc.routing import kernels
+from extproc.routing.kernels import Array, Counts
 
 _WIDTH, _REACH = 0.25, 10.0
 """Bins of a quarter of a deviation up to ten deviations, where nearly all errors lie; beyond, each a quarter wider than
@@ -42,8 +42,8 @@ _BY_CHANCE = 2.0
 """By how much the second sum may exceed the promise: it rests on few requests, and is there for traffic that crowds
 just above the room, where the first is off by far more."""
 _PRIOR_SAMPLES = 100.0
-_ERROR_MEMORY = 1.0 - 1.0 / 4000.0
-"""Of an observed error, for each after it."""
+_ERROR_FADING = 1.0 / 4000.0
+"""Of an observed error, with each after it."""
 _POSITION_MEMORY = 1.0 - 1.0 / 160.0
 """Of a position, for each refresh: 10,000 estimates at one refresh in 64."""
 
@@ -76,7 +76,7 @@ class Margin:
     def __init__(self) -> None:
         self.errors: Array = PRIOR_ERRORS.copy()
         """Histogram of z, the prior included."""
-        self.positions = [0.0] * _BINS
+        self.positions: Array = np.zeros(_BINS)
         """Histogram of u."""
         self.distances: Array = np.zeros(_BINS)
         """Histogram of u − z, where the room lay from the truth, over the observed requests."""
@@ -84,7 +84,8 @@ class Margin:
         """From this position on a request goes short."""
         self.long_at = 0.0
         """Up to this position a request goes long. Between the two this stage does not settle it."""
-        self._tails = _tails(self.errors)
+        self._tails = kernels.tails(self.errors)
+        """P(z > centre of a bin), for each."""
 
     def settles(self, position: float) -> bool:
         """Count where the room of a request lies, and say whether this stage settles it."""
@@ -97,20 +98,18 @@ class Margin:
         Rooms near the truth are observed more often than others, so each counts for as many as it stands for. Errors
         are alike wherever the room lies, so each counts once.
         """
-        self.errors *= _ERROR_MEMORY
-        self.errors += (1.0 - _ERROR_MEMORY) * PRIOR_ERRORS
-        self.errors[bisect_right(_EDGES, error)] += 1.0
-        self.distances *= _ERROR_MEMORY
-        self.distances[bisect_right(_EDGES, distance)] += weight
+        kernels.count_in(
+            self.errors, PRIOR_ERRORS, self.distances, _ERROR_FADING, _EDGES_ARRAY, error, distance, weight
+        )
 
     def refresh(self) -> None:
         """Tails anew, and the past of the positions discounted."""
-        self._tails = _tails(self.errors)
-        self.positions = [_POSITION_MEMORY * count for count in self.positions]
+        self._tails = kernels.tails(self.errors)
+        self.positions *= _POSITION_MEMORY
 
     def doubt(self, position: float) -> float:
         """P(z > u): how likely a prompt is longer than the room at this position."""
-        return self._tails[bisect_right(_EDGES, position)]
+        return self._tails.item(bisect_right(_EDGES, position))
 
     def above(self, risk: float) -> float:
         """The least position at which a prompt is longer than its room with at most this probability."""
@@ -122,42 +121,33 @@ class Margin:
 
     def within(self, share: float, of_requests: float) -> float:
         """The least position from which on requests may go short for the under-routed ones to be within a share."""
-        at_risk = np.array(self.positions) * self._tails
-        under = at_risk[::-1].cumsum()[::-1]
-        kept: npt.NDArray[np.intp] = np.flatnonzero(under[1:] <= share * of_requests)
-        by_positions = _EDGES[kept[0]] if len(kept) else NEVER
-        return max(by_positions, self._within_by_distances(_BY_CHANCE * share))
+        by_positions = kernels.edge_by_positions(self.positions, self._tails, share * of_requests)
+        return max(_EDGE_OR_NEVER[by_positions], self._within_by_distances(_BY_CHANCE * share))
 
     def _within_by_distances(self, share: float) -> float:
         """The same by the requests whose truth lay above the room: those alone can be under-routed.
 
         A prompt at distance D < 0 goes short at a margin m if its error is at least m − D.
         """
-        under = np.array(self._tails)[_BEYOND] @ self.distances[: _ZERO + 1]
-        kept: npt.NDArray[np.intp] = np.flatnonzero(under <= share * self.distances.sum())
-        return _EDGES[_ZERO + kept[0]] if len(kept) else NEVER
+        most = share * self.distances.sum().item()
+        return _EDGE_OR_NEVER[_ZERO + kernels.row_by_distances(self.distances, self._tails, _BEYOND, most)]
 
     def forget(self) -> None:
         """Start from the prior again: errors of the past say nothing of those to come."""
         self.errors = PRIOR_ERRORS.copy()
         self.distances = np.zeros(_BINS)
-        self._tails = _tails(self.errors)
-
-
-def _tails(errors: Array) -> list[float]:
-    """P(z > centre of a bin), for each."""
-    above = errors[::-1].cumsum()[::-1] - errors / 2
-    tails: list[float] = (above / errors.sum()).tolist()
-    return tails
+        self._tails = kernels.tails(self.errors)
 
 
 def _fits(tail: float) -> float:
     return 1.0 - tail
 
 
+_EDGES_ARRAY: Array = np.array(_EDGES)
+_EDGE_OR_NEVER = [*_EDGES, NEVER]
 _OR_NEVER = [*_MIDDLES, NEVER]
 _NEVER_OR = [-NEVER, *_MIDDLES]
 _ZERO = _EDGES.index(0.0)
 """The edge at which a room is as long as the prompt; the bin of the same number lies below it."""
-_BEYOND = np.searchsorted(_EDGES, np.subtract.outer(_EDGES[_ZERO:], _MIDDLES[: _ZERO + 1]), side="right")
+_BEYOND: Counts = np.searchsorted(_EDGES, np.subtract.outer(_EDGES[_ZERO:], _MIDDLES[: _ZERO + 1]), side="right")
 """For each margin and each distance below 0 the bin of the least error that sends such a prompt short."""

@@ -3,8 +3,8 @@
 import math
 
 from extproc.routing.exemplars import Correction, Exemplars
-from extproc.routing.features import Array
 from extproc.routing.judgement import Judgement
+from extproc.routing.kernels import Array
 from extproc.routing.linear import LinearFit, Sizes
 
 _STRANGER = 0.3
@@ -39,17 +39,17 @@ class PromptModel:
 
     def judge(self, shares: Array, sizes: Sizes) -> Judgement:
         """The estimate of a prompt by features of it, whole or sampled."""
-        return self._judge(shares, sizes, self.exemplars.correct(shares))
+        return self._judge(shares, sizes, self._correct(shares))
 
     def judge_rest(self, shares: Array, sizes: Sizes) -> Judgement:
         """The estimate of a piece of a prompt, of which the template's beginning is elsewhere."""
-        correction = self.exemplars.correct(shares)
+        correction = self._correct(shares)
         log_tokens = math.log(self.linear.tokens(shares, sizes, prompts=0)) + correction.log_error
         return Judgement(log_tokens, math.sqrt(self._variance(shares, sizes, correction)))
 
     def learn(self, shares: Array, sizes: Sizes, prompt_tokens: int) -> None:
         """Take in the truth about a prompt; `shares` are of its whole text."""
-        correction = self.exemplars.correct(shares)
+        correction = self._correct(shares)
         judged = self._judge(shares, sizes, correction)
         expected, most = judged.log_tokens, _CLAMP * max(_SURE, judged.spread)
         believed = expected + min(most, max(-most, math.log(prompt_tokens) - expected))
@@ -59,7 +59,6 @@ class PromptModel:
             self.exemplars.learn(shares, row, believed - prior_log_tokens, correction)
             self.telling += 1
             self.doubt = self.doubt * _FAMILIARITY if self.doubt > _DOUBT_MIN else 0.0
-        self.relate()
         self.samples += 1
 
     def distrust(self) -> None:
@@ -67,12 +66,9 @@ class PromptModel:
         self.doubt = _STRANGER
         self.linear.discount(0.05)
         self.exemplars.discount(0.5)
-        self.relate()
 
-    def relate(self) -> None:
-        """Bring the exemplars' errors up to date with the linear fit."""
-        exemplars = self.exemplars
-        exemplars.relate(self.linear.log_ratio(exemplars.rows[: exemplars.used]))
+    def _correct(self, shares: Array) -> Correction:
+        return self.exemplars.correct(shares, self.linear.ridge.delta)
 
     def _judge(self, shares: Array, sizes: Sizes, correction: Correction) -> Judgement:
         log_tokens = math.log(self.linear.tokens(shares, sizes)) + correction.log_error

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from extproc.routing.features import Array
+from extproc.routing import kernels
+from extproc.routing.kernels import Array
 
 
 class Ridge:
@@ -36,7 +37,8 @@ class Ridge:
         self.delta: Array = np.zeros(terms)
         self._noise = noise
         self._forgetting = forgetting
-        self._precision = np.eye(terms) * (noise / trust) ** 2
+        self._precision = (noise / trust) ** 2
+        """Of each δ: Λ has it along its diagonal, and nothing beside."""
 
     @property
     def weights(self) -> Array:
@@ -45,8 +47,7 @@ class Ridge:
 
     def learn(self, row: Array, value: float) -> None:
         """Take in a row φ, which is scaled already, and its y."""
-        self.information = self._forgetting * self.information + np.outer(row, row)
-        self.moment = self._forgetting * self.moment + row * value
+        kernels.take_in(self.information, self.moment, row, value, self._forgetting)
         self.solve()
 
     def discount(self, share: float) -> None:
@@ -57,9 +58,8 @@ class Ridge:
 
     def solve(self) -> None:
         """Weights from the statistics; to be called when these were replaced."""
-        solution = np.linalg.solve(self.information + self._precision, self.moment)
-        self.delta = np.asarray(solution, np.float64)
+        self.delta = kernels.solution(self.information, self._precision, self.moment)
 
     def variance(self, row: Array) -> float:
         """Of φδ, from what the statistics leave open: large for rows unlike any seen."""
-        return self._noise**2 * max(0.0, float(row @ np.linalg.solve(self.information + self._precision, row)))
+        return self._noise**2 * max(0.0, float(row @ kernels.solution(self.information, self._precision, row)))

@@ -158,7 +158,7 @@ class Served:
         self._until_refresh = _REFRESH
         for margin in self.margins.values():
             margin.refresh()
-        requests = 1.0 + sum(sum(self.margins[stage].positions) for stage in (Stage.MEMORY, Stage.SIZE))
+        requests = 1.0 + sum(self.margins[stage].positions.sum().item() for stage in (Stage.MEMORY, Stage.SIZE))
         for stage, part in self._shares.items():
             self._set(stage, part * self._promise.share, requests)
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from extproc.errors import DualpoolError
 from extproc.routing import exact
 from extproc.routing.exemplars import CAPACITY
-from extproc.routing.features import COUNT, Array
+from extproc.routing.features import COUNT
+from extproc.routing.kernels import Array
 from extproc.routing.learned import DensityState, EstimatorState, ExemplarsState, RidgeState, ServedState
 from extproc.routing.linear import TERMS
 from extproc.routing.margins import PRIOR_ERRORS
@@ -92,14 +93,14 @@ def snapshot(model: str, served: Served) -> ServedState:
         alarms=served.vigil.alarms,
         linear=_ridge_state(served.model.linear.ridge),
         exemplars=ExemplarsState(
-            places=_pack(exemplars.places[used]),
+            places=_pack(exemplars.places[:, used].T),
             rows=_pack(exemplars.rows[used]),
-            learned=_pack(np.stack((exemplars.samples, exemplars.log_ratios, exemplars.scatters), axis=1)[used]),
+            learned=_pack(exemplars.learned[:, used].T),
         ),
         framing=_ridge_state(served.framing.ridge),
         framing_variances=(served.framing.variances[0], served.framing.variances[1]),
         errors={stage: _pack(margin.errors) for stage, margin in served.margins.items()},
-        positions={stage: _pack(np.array(margin.positions)) for stage, margin in served.margins.items()},
+        positions={stage: _pack(margin.positions) for stage, margin in served.margins.items()},
         distances={stage: _pack(margin.distances) for stage, margin in served.margins.items()},
         watched=served.vigil.answers,
         usual=served.vigil.usual,
@@ -124,7 +125,6 @@ def absorb(served: Served, state: ServedState) -> None:
         served.framing.variances[kind] += weight * (variance - served.framing.variances[kind])
     parts.add_to(served)
     model.linear.update()
-    model.relate()
     model.samples += state.samples
     model.telling += state.telling
     if state.samples:
@@ -164,7 +164,7 @@ class _Parts:
             served.model.exemplars.absorb(place.astype(np.float32), row, tuple(learned))
         for stage, margin in served.margins.items():
             margin.errors = margin.errors + np.maximum(0.0, self._errors.get(stage, PRIOR_ERRORS) - PRIOR_ERRORS)
-            margin.positions = (margin.positions + self._positions.get(stage, _NO_COUNTS)).tolist()
+            margin.positions = margin.positions + self._positions.get(stage, _NO_COUNTS)
             margin.distances = margin.distances + self._distances.get(stage, _NO_COUNTS)
 
 

@@ -13,6 +13,7 @@ from time import time_ns
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from extproc import compiled
 from extproc.assembly import build_router
 from extproc.errors import ConfigurationError
 from extproc.routing.exchange import certain_long_bytes
@@ -118,6 +119,11 @@ def warnings_of(settings: Settings) -> list[str]:
         )
     if settings.tokenizer_json and not anytime:
         warnings.append(f"tokenizer_json is used by estimator anytime alone, and estimator is {settings.estimator}")
+    if anytime and not compiled.CAN_COMPILE:
+        warnings.append(
+            "no machine code may be made here (NUMBA_DISABLE_JIT, SELinux, MemoryDenyWriteExecute): "
+            "the estimator's loops are interpreted, and a decision may take milliseconds"
+        )
     return warnings
 
 

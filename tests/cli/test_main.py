@@ -74,9 +74,9 @@ def test_a_misspelt_variable_is_one_line() -> None:
     ("command", "package", "extra"),
     [
         ("mock-vllm", "quicktok", "demo"),
-        ("plan", "numba", "plan"),
-        ("simulate", "numba", "plan"),
-        ("bench-sim", "numba", "plan"),
+        ("plan", "jinja2", "plan"),
+        ("simulate", "rich", "plan"),
+        ("bench-sim", "rich", "plan"),
     ],
 )
 def test_a_missing_extra_is_named(command: str, package: str, extra: str) -> None:

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import yaml
@@ -6,6 +7,7 @@ from extproc.settings import Settings, split_host_port
 from tests.deploy.promql import DEPLOY
 
 FOLDER = DEPLOY / "kubernetes"
+DOCKERFILE = DEPLOY.parent / "Dockerfile"
 OBJECTS: list[dict[str, Any]] = list(yaml.safe_load_all((FOLDER / "dualpool.yaml").read_text()))
 MONITORS: list[dict[str, Any]] = list(yaml.safe_load_all((FOLDER / "monitoring.yaml").read_text()))
 KINDS = {each["kind"]: each for each in OBJECTS}
@@ -58,13 +60,15 @@ def test_envoy_sees_each_pod() -> None:
 
 
 def test_pod_is_locked_down() -> None:
-    """It meets the `restricted` standard, and writes its state alone."""
+    """It meets the `restricted` standard, and writes its state and what was compiled alone."""
     pod, container = POD["spec"]["securityContext"], CONTAINER["securityContext"]
     assert (pod["runAsNonRoot"], pod["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
     assert container["capabilities"] == {"drop": ["ALL"]}
     assert (container["allowPrivilegeEscalation"], container["readOnlyRootFilesystem"]) == (False, True)
     writable = {mount["mountPath"] for mount in CONTAINER["volumeMounts"] if not mount.get("readOnly")}
     assert writable == {settings().state_file.rpartition("/")[0]}
+    (kept,) = re.findall(r"^ENV NUMBA_CACHE_DIR=(\S+)$", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert any(kept.startswith(f"{folder}/") for folder in writable)
     assert {volume["name"] for volume in POD["spec"]["volumes"]} == {m["name"] for m in CONTAINER["volumeMounts"]}
 
 

@@ -35,17 +35,19 @@ def test_systemd_understands_the_unit_and_the_drop_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [UNIT, DROP_IN], ids=["unit", "drop-in"])
 def test_settings_of_the_environment_exist(text: str) -> None:
-    """Each variable is one that the service reads."""
-    names = [value.partition("=")[0].removeprefix("DUALPOOL_").lower() for value in values(text, "Environment")]
+    """Each variable is one that the service reads, or the compiler."""
+    names = {value.partition("=")[0] for value in values(text, "Environment")} - {"NUMBA_CACHE_DIR"}
     assert names
-    assert set(names) <= Settings.model_fields.keys()
+    assert {name.removeprefix("DUALPOOL_").lower() for name in names} <= Settings.model_fields.keys()
 
 
 def test_files_of_the_settings_lie_where_the_unit_may_write() -> None:
-    """State and access log are in the folders that systemd makes for it."""
+    """State, access log and what was compiled are in the folders that systemd makes for it."""
     (state,) = [value for value in values(UNIT, "Environment") if "STATE_FILE" in value]
+    (code,) = [value for value in values(UNIT, "Environment") if "NUMBA_CACHE_DIR" in value]
     (log,) = [value for value in values(DROP_IN, "Environment") if "ACCESS_LOG" in value]
     assert f"=/var/lib/{values(UNIT, 'StateDirectory')[0]}/" in state
+    assert code.endswith(f"=/var/cache/{values(UNIT, 'CacheDirectory')[0]}")
     assert f"=/var/log/{values(UNIT, 'LogsDirectory')[0]}/" in log
 
 

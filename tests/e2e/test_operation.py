@@ -227,7 +227,7 @@ def stop_between_answers(part: Part, load: Steady) -> None:
     """Stop an instance where it stands, with requests it has not begun to answer, and none that it has.
 
     What has begun is lost with its instance, whoever routes: the last test here shows it. The client may not know yet:
-    for Envoy an answer has begun while its headers are still with the service, however long that takes on a busy machine.
+    for Envoy an answer has begun while its headers are with the service, however long that takes on a busy machine.
     """
     while True:
         part.send(signal.SIGSTOP)

@@ -157,6 +157,29 @@ def test_advance_stops_where_room_ends() -> None:
     assert state.counts[HEAP] == 0
 
 
+def bring_and_advance(state: State, number: int, until_s: float, *, watched: bool = False) -> int:
+    """A small request at the beginning, and what came of it."""
+    return events.submit_and_advance(state, number, 0, 0.0, 10, 20, ABSENT, int(watched), NO_NAMES, until_s)
+
+
+def test_what_came_of_a_request_is_told() -> None:
+    """Nothing but the passing of time, the end of an answer that is read, no place for the request, or for its end."""
+    pools = [pool_of(context_of_100())]
+    state = state_of(pools, seed=0, places=1)
+    assert bring_and_advance(state, 0, 0.0) == events.HAPPENED
+    assert bring_and_advance(state, 1, 0.0) == events.NO_ROOM
+    assert events.advance(state, np.inf)
+    assert state.counts[ENDED] == 1
+    assert bring_and_advance(state, 2, np.inf, watched=True) == events.ANSWERED
+    tight = state_of(pools, seed=0, ended=8)
+    told = [bring_and_advance(tight, number, 0.0) for number in range(4)]
+    tight.counts[ENDED] = 7
+    told.append(bring_and_advance(tight, 4, np.inf))
+    tight.counts[ENDED] = 8
+    told.append(bring_and_advance(tight, 5, np.inf))
+    assert told == [events.HAPPENED] * 4 + [events.STOPPED, events.NO_ROOM]
+
+
 def test_the_heap_stays_a_heap() -> None:
     """At many moments of a busy fleet with deaths: nobody ends before the one at the top, and each knows its place."""
     rng = np.random.default_rng(2)

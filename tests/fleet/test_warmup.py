@@ -1,5 +1,5 @@
+from extproc.compiled import is_kept
 from extproc.fleet import events
-from extproc.fleet.compiled import is_kept
 from extproc.fleet.warmup import Compile, is_due
 
 

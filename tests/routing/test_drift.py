@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from extproc.routing.drift import Vigil
-from extproc.routing.features import Array
+from extproc.routing.kernels import Array
 
 MARGINAL, PLAIN, ABSURD = 3.1, 4.5, 1e6
 """Outliers, in stated deviations."""

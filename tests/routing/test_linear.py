@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from extproc.demo.corpus import Kind, compose, load
-from extproc.routing import prior
-from extproc.routing.features import CLASSES, COUNT, NAMES, Array
+from extproc.routing import kernels, prior
+from extproc.routing.features import CLASSES, COUNT, NAMES
+from extproc.routing.kernels import Array
 from extproc.routing.linear import TERMS, LinearFit
 from extproc.routing.request import Request
 from extproc.routing.values import MAX_BYTES_PER_TOKEN, RequestFacts
 
 CHAT = "/v1/chat/completions"
 RATIO_MIN = 0.3
-"""Of the prior's estimate, as the module states it."""
+"""Of the prior's estimate, as the kernels state it."""
 SHARES = arrays(np.float64, COUNT, elements=st.floats(0, 1))
 SIZES = st.builds(
     RequestFacts,
@@ -94,7 +95,7 @@ def test_before_the_first_answer_it_is_the_priors() -> None:
         row, log_prior = fit.row(shares, sizes)
         assert log_prior == pytest.approx(math.log(fit.tokens(shares, sizes)))
         assert float(row @ (weights / fit.ridge.scale)) == pytest.approx(1.0)
-        assert fit.log_ratio(row) == 0.0
+        assert kernels.log_of_prior(row, fit.ridge.delta, RATIO_MIN) == 0.0
 
 
 def test_a_piece_of_a_prompt_has_no_beginning_of_its_own() -> None:
@@ -118,16 +119,9 @@ def test_tokens_are_the_priors_estimate_times_the_ratio(shares: Array, sizes: Re
     fit.ridge.delta = delta
     fit.update()
     row, log_prior = fit.row(shares, sizes)
-    tokens = fit.tokens(shares, sizes)
+    log_ratio, tokens = kernels.log_of_prior(row, fit.ridge.delta, RATIO_MIN), fit.tokens(shares, sizes)
     assert math.isfinite(tokens)
-    assert tokens == pytest.approx(max(1.0, math.exp(log_prior + float(fit.log_ratio(row)))), rel=1e-6)
-
-
-def test_ratios_of_many_rows_are_those_of_each() -> None:
-    """A table of exemplars is brought up to date at once."""
-    fit, rng = taught(vocabulary(5), 50), np.random.default_rng(5)
-    rows = np.array([fit.row(*drawn(rng))[0] for _ in range(20)])
-    np.testing.assert_allclose(fit.log_ratio(rows), [float(fit.log_ratio(row)) for row in rows])
+    assert tokens == pytest.approx(max(1.0, math.exp(log_prior + log_ratio)), rel=1e-6)
 
 
 # Bounds
@@ -158,7 +152,7 @@ def test_it_never_takes_less_than_a_share_of_the_priors_estimate() -> None:
     for _ in range(100):
         shares, sizes = drawn(rng)
         row, log_prior = fit.row(shares, sizes)
-        assert float(fit.log_ratio(row)) >= math.log(RATIO_MIN)
+        assert kernels.log_of_prior(row, fit.ridge.delta, RATIO_MIN) >= math.log(RATIO_MIN)
         ratios.append(fit.tokens(shares, sizes) / math.exp(log_prior))
     assert min(ratios) == pytest.approx(RATIO_MIN)
     assert np.median(ratios) == pytest.approx(RATIO_MIN)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extproc.routing.features import Array
+from extproc.routing.kernels import Array
 from extproc.routing.margins import NEVER, PRIOR_ERRORS, Margin
 
 WIDTH, REACH = 0.25, 10.0
@@ -371,13 +371,13 @@ def test_rooms_of_the_past_fade() -> None:
 def test_forgetting_starts_from_the_prior_again() -> None:
     """At once, without a refresh; rooms are kept, as the traffic has not changed with the model, distances are not."""
     margin = seen(np.random.default_rng(9).standard_normal(8000), (3.0,) * 100, -1.0)
-    rooms = list(margin.positions)
+    rooms = margin.positions.tolist()
     margin.forget()
     fresh = Margin()
     positions = np.arange(-11.0, 11.0, WIDTH).tolist()
     assert [margin.doubt(position) for position in positions] == [fresh.doubt(position) for position in positions]
     assert (margin.errors == PRIOR_ERRORS).all()
-    assert margin.positions == rooms
+    assert margin.positions.tolist() == rooms
     assert not margin.distances.any()
     margin.observe(1.0, FAR)
     assert (fresh.errors == PRIOR_ERRORS).all()

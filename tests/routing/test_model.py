@@ -1,4 +1,3 @@
-import copy
 import math
 
 import numpy as np
@@ -9,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 from msgspec.structs import astuple
 
 from extproc.routing import prior
-from extproc.routing.features import CLASSES, COUNT, Array
+from extproc.routing.features import CLASSES, COUNT
+from extproc.routing.kernels import Array
 from extproc.routing.model import _CLAMP, PromptModel
 from extproc.routing.values import RequestFacts
 
@@ -158,8 +158,7 @@ def test_a_rest_is_estimated_as_a_prompt_without_its_beginning() -> None:
 def test_an_absurd_usage_moves_no_more_than_an_unlucky_one(absurd: int, answers: int) -> None:
     """What is learned of 1 token or a billion is what a truth as far off as an error counts would have taught."""
     world = World(7)
-    hit = taught(world, answers)
-    unlucky = copy.deepcopy(hit)
+    hit, unlucky = taught(world, answers), taught(World(7), answers)
     shares, sizes, _ = world.answer(text_bytes=50_000)
     judgement = hit.judge(shares, sizes)
     most = _CLAMP * max(0.03, judgement.spread) * (1 if absurd > 1 else -1)
@@ -174,8 +173,7 @@ def test_an_absurd_usage_moves_no_more_than_an_unlucky_one(absurd: int, answers:
 def test_an_absurd_usage_moves_a_known_kind_by_little(absurd: int) -> None:
     """Its own kind by less than 3 %, others by less than 2 %, and after 50 true answers half a percent is left."""
     world = World(8)
-    model = taught(world, 500)
-    untouched = copy.deepcopy(model)
+    model, untouched = taught(world, 500), taught(World(8), 500)
     shares, sizes, _ = world.answer(0)
     model.learn(shares, sizes, absurd)
     moves = [_moved(model, untouched, world.answer(kind)) for kind in range(KINDS)]
@@ -275,11 +273,11 @@ def test_distrust_widens_at_once() -> None:
 @pytest.mark.parametrize("seed", [15, 16, 17])
 def test_after_a_swapped_vocabulary_distrust_relearns_within_300_answers(seed: int) -> None:
     """After 200 answers of another vocabulary errors are those of before, by half, and smaller than untold."""
-    world = World(seed)
-    model = PromptModel()
+    world, stubborn_world, model = World(seed), World(seed), PromptModel()
     settled = np.median(np.abs(teach(model, world, 1000)[-300:]))
-    world.swap()
-    stubborn, stubborn_world = copy.deepcopy(model), copy.deepcopy(world)
+    stubborn = taught(stubborn_world, 1000)
+    for swapped in (world, stubborn_world):
+        swapped.swap()
     model.distrust()
     errors = teach(model, world, 300)
     without = teach(stubborn, stubborn_world, 300)
@@ -317,13 +315,13 @@ def test_the_linear_fits_own_uncertainty_counts_for_novel_text_alone() -> None:
     novel[[name for name, _ in CLASSES].index("emoji")] = 1 / 4
     sizes = RequestFacts(text_bytes=30_000, message_count=1)
     row, _ = model.linear.row(novel, sizes)
-    correction = model.exemplars.correct(novel)
+    correction = model.exemplars.correct(novel, model.linear.ridge.delta)
     expected = math.sqrt(correction.variance + model.linear.ridge.variance(row))
     assert model.judge(novel, sizes).spread == pytest.approx(expected)
     assert model.judge_rest(novel, sizes).spread == pytest.approx(expected)
     assert expected > 1.1 * math.sqrt(correction.variance)
     shares, sizes, _ = world.answer(0)
-    correction = model.exemplars.correct(shares)
+    correction = model.exemplars.correct(shares, model.linear.ridge.delta)
     assert model.judge(shares, sizes).spread == pytest.approx(math.sqrt(correction.variance))
     assert model.judge_rest(shares, sizes).spread == pytest.approx(math.sqrt(correction.variance))
 

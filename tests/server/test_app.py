@@ -255,6 +255,15 @@ def test_settings_that_are_hardly_meant_are_warned_of(chosen: dict[str, Any], wa
     assert all(str(warned) in warning for warning in warnings)
 
 
+@pytest.mark.parametrize(("estimator", "count"), [("anytime", 1), ("ema", 0)])
+def test_loops_that_stay_interpreted_are_warned_of(estimator: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system lets nothing be compiled and the estimator would be, an operator is told why it is slow."""
+    monkeypatch.setattr("extproc.compiled.CAN_COMPILE", False)
+    warnings = warnings_of(Settings.model_validate({"estimator": estimator}))
+    assert len(warnings) == count
+    assert all("interpreted" in warning for warning in warnings)
+
+
 ANSWERED = (
     ProcessingRequest(request_body=HttpBody(body=CHAT, end_of_stream=True)),
     ProcessingRequest(response_headers=HttpHeaders(headers=header_map({":status": "200", "content-type": JSON}))),

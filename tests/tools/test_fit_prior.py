@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from extproc.routing import prior
-from extproc.routing.features import NAMES, Array
+from extproc.routing.features import NAMES
+from extproc.routing.kernels import Array
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "fit_prior.py"
 MEASURED = Path(__file__).parents[3] / "shared/data/requests/requests-dev.jsonl.xz"
