@@ -70,7 +70,7 @@ def envoy_config(  # noqa: PLR0917 - typer passes every option by name
     """
     from extproc.envoyconfig.bootstrap import bootstrap_yaml
     from extproc.envoyconfig.options import Address, EnvoyOptions, buffer_limit_for
-    from extproc.routing.exchange import certain_long_bytes
+    from extproc.routing.policy import certain_long_bytes
 
     derived_limit_bytes = buffer_limit_for(threshold_tokens)
     options = EnvoyOptions(

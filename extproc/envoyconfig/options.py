@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from extproc.errors import ConfigurationError
-from extproc.routing.exchange import certain_long_bytes
+from extproc.routing.policy import certain_long_bytes
 from extproc.settings import split_host_port
 
 MIN_BUFFER_LIMIT_BYTES = 2**20

@@ -14,7 +14,7 @@ from extproc.assembly import build_router
 from extproc.fleet.steered import Polling, Steered
 from extproc.fleet.texts import RequestMaker, body_of
 from extproc.fleet.values import ABSENT, Batch, Ints
-from extproc.routing.exchange import certain_long_bytes
+from extproc.routing.policy import certain_long_bytes
 from extproc.routing.request import Request
 from extproc.routing.router import Router
 from extproc.routing.values import Correction, Decision, Finish, Pool, Stage, Usage

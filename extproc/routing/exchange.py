@@ -11,22 +11,12 @@ from enum import Enum, IntEnum, StrEnum, auto
 
 import msgspec
 
+from extproc.routing.policy import MAX_PLAUSIBLE_BYTES_PER_TOKEN
 from extproc.routing.refusal import Refusal, RefusalReader, may_refuse
 from extproc.routing.request import flawed, is_inference, read_request
 from extproc.routing.response import ReadOutcome, UsageReader, readable
 from extproc.routing.router import Router
 from extproc.routing.values import Correction, Decision, Flaw, Pool
-
-MAX_PLAUSIBLE_BYTES_PER_TOKEN = 24
-r"""A body with more bytes than this for each token of the threshold is long without being read.
-
-The densest real text per token is Cyrillic prose (6.5 bytes), which `json.dumps` writes as \uXXXX at three times the
-size: about 19. Bodies that are mostly base64 media go long by this rule too, where media go anyway."""
-
-
-def certain_long_bytes(threshold_tokens: int) -> int:
-    """The content-length above which a request is long whatever it says."""
-    return MAX_PLAUSIBLE_BYTES_PER_TOKEN * threshold_tokens
 
 
 class Action(IntEnum):

@@ -7,6 +7,12 @@ from typing import NamedTuple, Protocol, Self
 
 from extproc.routing.values import Budget, Estimate, Flaw, Misroute, Pool, Provenance, Reason, RequestFacts
 
+MAX_PLAUSIBLE_BYTES_PER_TOKEN = 24
+r"""A body with more bytes than this for each token of the threshold is long without being read.
+
+The densest real text per token is Cyrillic prose (6.5 bytes), which `json.dumps` writes as \uXXXX at three times the
+size: about 19. Bodies that are mostly base64 media go long by this rule too, where media go anyway."""
+
 
 class Verdict(NamedTuple):
     """A pool and why."""
@@ -86,6 +92,11 @@ class SinglePoolPolicy:
     def choose(self, budget: Budget, estimate: Estimate) -> Verdict:  # noqa: ARG002 - it looks at nothing
         """Long."""
         return _SINGLE_POOL
+
+
+def certain_long_bytes(threshold_tokens: int) -> int:
+    """The content-length above which a request is long whatever it says."""
+    return MAX_PLAUSIBLE_BYTES_PER_TOKEN * threshold_tokens
 
 
 def judge(pool: Pool, true_total_tokens: int, threshold_tokens: int) -> Misroute | None:

@@ -16,8 +16,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from extproc import compiled
 from extproc.assembly import build_router
 from extproc.errors import ConfigurationError
-from extproc.routing.exchange import certain_long_bytes
 from extproc.routing.orca import OrcaLoads
+from extproc.routing.policy import certain_long_bytes
 from extproc.server import wire
 from extproc.server.modes import Modes
 from extproc.server.notes import Notes, writing

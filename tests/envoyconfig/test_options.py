@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from extproc.envoyconfig.options import MAX_BUFFER_LIMIT_BYTES, Address, EnvoyOptions, buffer_limit_for
 from extproc.errors import ConfigurationError
-from extproc.routing.exchange import certain_long_bytes
+from extproc.routing.policy import certain_long_bytes
 
 Build = Callable[..., EnvoyOptions]
 

@@ -22,7 +22,7 @@ from extproc.fleet.simulation import RunRules, simulate
 from extproc.fleet.texts import PATH, RequestMaker, body_of
 from extproc.fleet.values import ABSENT, CATEGORIES, Batch
 from extproc.routing.exchange import Outcome as ExchangeOutcome
-from extproc.routing.exchange import certain_long_bytes
+from extproc.routing.policy import certain_long_bytes
 from extproc.routing.router import Router
 from extproc.routing.values import Correction, Decision, Finish, Pool, Provenance, Reason, Stage, Usage
 from extproc.server.notes import Notes

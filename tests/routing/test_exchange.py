@@ -18,10 +18,9 @@ from extproc.routing.exchange import (
     RequestHead,
     ResponseHead,
     Undecided,
-    certain_long_bytes,
 )
 from extproc.routing.observing import ObserveRules
-from extproc.routing.policy import TokenBudgetPolicy
+from extproc.routing.policy import TokenBudgetPolicy, certain_long_bytes
 from extproc.routing.refusal import Refusal
 from extproc.routing.response import ReadOutcome
 from extproc.routing.router import Router

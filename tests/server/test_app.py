@@ -24,7 +24,7 @@ from extproc.assembly import build_router
 from extproc.errors import ConfigurationError
 from extproc.routing.anytime import AnytimeEstimator
 from extproc.routing.estimators import EmaEstimator, Estimator, FixedRatioEstimator
-from extproc.routing.exchange import certain_long_bytes
+from extproc.routing.policy import certain_long_bytes
 from extproc.routing.request import read_request
 from extproc.routing.values import Pool, Provenance, Reason, Stage
 from extproc.server import wire
