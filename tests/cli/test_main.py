@@ -70,6 +70,15 @@ def test_a_misspelt_variable_is_one_line() -> None:
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize("command", ["plan", "simulate", "bench-sim"])
+def test_simulating_without_machine_code_is_one_line(command: str) -> None:
+    """Where nothing may be compiled, an interpreted engine is not tried, and the reason is told."""
+    run = dualpool(command, NUMBA_DISABLE_JIT="1")
+    assert run.returncode == 2
+    assert "simulating needs machine code" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "package", "extra"),
     [

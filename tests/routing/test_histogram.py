@@ -136,8 +136,8 @@ def test_it_follows_longer_lengths_sooner_than_shorter_ones() -> None:
 def test_it_remembers_since_when_it_has_enough() -> None:
     """The `now` of the first length that sufficed, whatever follows."""
     histogram = Histogram(miss_probability=0.25, half_life=math.inf)
-    for now in (4, 5):
-        histogram.observe(0, now=now)
+    for early in (4, 5):
+        histogram.observe(0, now=early)
         assert histogram.enough_since == NOT_YET
     histogram.observe(0, now=6)
     histogram.observe(0, now=7)

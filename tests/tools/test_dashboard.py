@@ -30,7 +30,7 @@ def made(tool: ModuleType) -> dict[str, Any]:
 
 
 def test_the_dashboard_is_made_of_what_the_file_says(made: dict[str, Any], tool: ModuleType) -> None:
-    """Rows and panels stand in its order, each panel with all its queries, and no placeholder is left in them."""
+    """Rows and panels stand in its order, each panel with all its queries, and nothing is left to be filled in."""
     rows = yaml.safe_load(tool.SHOWN.read_text())
     titles = [title for row in rows for title in (row["row"], *(panel["title"] for panel in row["panels"]))]
     assert [panel["title"] for panel in made["panels"]] == titles
