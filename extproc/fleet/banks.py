@@ -15,8 +15,10 @@ from random import Random
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from extproc.fleet import words
+from extproc.fleet.values import Ints
 from extproc.fleet.words import Line, letters, prose, script, some
 from extproc.routing.density import Density
 from extproc.routing.values import Category
@@ -42,28 +44,31 @@ class Bank:
     bytes_per_token: float
     tiled: str
     """The text, several times."""
-    chars: int
-    """Of the text once."""
-    ends: tuple[int, ...] | None
+    ends: Ints | None
     """UTF-8 bytes before each character of the text, and after the last; None where each is one byte."""
 
-    def cut(self, place: int, wanted_bytes: int) -> tuple[str, int]:
-        """About so many bytes from anywhere, whole characters, and how many bytes they are."""
-        start = place % self.chars
+    def cut(self, start: int, chars: int) -> str:
+        """So many characters from one of the first `BANK_CHARS` on, however often the text must be repeated."""
+        if start + chars <= len(self.tiled):
+            return self.tiled[start : start + chars]
+        return (self.tiled * (1 + (start + chars) // len(self.tiled)))[start : start + chars]
+
+    def chars_of(self, wanted_bytes: Ints) -> Ints:
+        """Whole characters that are about so many bytes; shape (n,), as those are."""
         if self.ends is None:
-            return self._slice(start, wanted_bytes), wanted_bytes
-        count = max(1, round(wanted_bytes * self.chars / self.ends[-1]))
-        return self._slice(start, count), self._bytes_before(start + count) - self._bytes_before(start)
+            return wanted_bytes
+        chars: Ints = np.maximum(1, np.rint(wanted_bytes * BANK_CHARS / self.ends[-1])).astype(np.int64)
+        return chars
 
-    def _slice(self, start: int, count: int) -> str:
-        if start + count <= len(self.tiled):
-            return self.tiled[start : start + count]
-        return (self.tiled * (1 + (start + count) // len(self.tiled)))[start : start + count]
+    def bytes_of(self, starts: Ints, chars: Ints) -> Ints:
+        """Bytes of so many characters from each start on; shape (n,), as those are."""
+        return chars if self.ends is None else self._bytes_before(starts + chars) - self._bytes_before(starts)
 
-    def _bytes_before(self, position: int) -> int:
+    def _bytes_before(self, positions: Ints) -> Ints:
         assert self.ends is not None
-        rounds, rest = divmod(position, self.chars)
-        return rounds * self.ends[-1] + self.ends[rest]
+        rounds, rest = np.divmod(positions, BANK_CHARS)
+        before: Ints = rounds * self.ends[-1] + self.ends[rest]
+        return before
 
 
 class Toolset(NamedTuple):
@@ -175,8 +180,8 @@ def _text(seed: str, line: Line) -> str:
 
 
 def _bank(name: str, text: str, log_density: float) -> Bank:
-    ends = None if text.isascii() else tuple(accumulate((len(char.encode()) for char in text), initial=0))
-    return Bank(name, math.exp(-log_density), text * _TILES, len(text), ends)
+    ends = None if text.isascii() else np.cumsum([0, *(len(char.encode()) for char in text)])
+    return Bank(name, math.exp(-log_density), text * _TILES, ends)
 
 
 def _crude_tokens(text: str) -> int:

@@ -15,7 +15,8 @@ if not extproc.compiled.CAN_COMPILE:
 
 _Arguments = ParamSpec("_Arguments")
 _Value = TypeVar("_Value")
-SOURCES = ("backlog.py", "engine.py", "events.py", "prefixcache.py", "readings.py", "state.py", "values.py")
+_NAMES = ("backlog", "engine", "events", "handle", "prefixcache", "readings", "state", "values")
+SOURCES = tuple(f"{name}.py" for name in _NAMES)
 """Modules whose functions are compiled, and those whose constants they take in."""
 DIGEST = extproc.compiled.digest_of(Path(__file__).parent / name for name in SOURCES)
 

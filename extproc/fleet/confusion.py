@@ -63,12 +63,9 @@ def confusion_of(routed: Routed, traffic: Traffic, *, requests: int, seed: int) 
 
 def _route_all(routed: Routed, batch: Batch, answers: deque[tuple[Decision, int, int, int]], first: int) -> list[int]:
     pools = []
-    columns = (batch.prompt_tokens, batch.output_tokens, batch.declared_tokens, batch.categories)
-    rows = zip(*(column.tolist() for column in columns), routed.draws(len(batch.arrival_s)), strict=True)
-    for number, (prompt, output, declared, category, draw) in enumerate(rows, first):
-        decision = routed.route(
-            prompt_tokens=prompt, declared_tokens=declared, category=category, number=number, draw=draw
-        )
+    columns = (batch.prompt_tokens, batch.output_tokens, batch.declared_tokens)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    for decision, (prompt, output, declared) in zip(routed.decide(batch, first), rows, strict=True):
         pools.append(position(decision.pool))
         answers.append((decision, prompt, output, declared))
         if len(answers) > _IN_FLIGHT:

@@ -5,6 +5,7 @@ answers, and only from those that it asked to read.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -101,20 +102,22 @@ class Routed:
         self._random = np.random.default_rng(self.seed)
         self.steered = None if self.polling is None else Steered(self.polling, self.router)
 
-    def draws(self, count: int) -> list[float]:
-        """Uniform in [0, 1), one for each request that comes."""
-        drawn: list[float] = self._random.random(count).tolist()
-        return drawn
+    def decide(self, batch: Batch, first: int) -> Iterator[Decision]:
+        """The service's decision on each request, made when it is asked for: it may rest on what has ended by then.
 
-    def route(self, *, prompt_tokens: int, declared_tokens: int, category: int, number: int, draw: float) -> Decision:
-        """The service's decision on such a request."""
-        request = self._maker.make(prompt_tokens, declared_tokens, category, number)
-        if self._is_oversized(request):
-            decision = self.router.route_oversized()
-        else:
-            decision = self.router.route(request, draw=draw)
-        self.decisions[decision.pool, decision.stage] += 1
-        return decision
+        Args:
+            batch: requests in the order of their arrival.
+            first: number of the first of them in its workload.
+        """
+        requests = self._maker.make(batch.prompt_tokens, batch.declared_tokens, batch.categories, first)
+        draws: list[float] = self._random.random(len(batch.arrival_s)).tolist()
+        for request, draw in zip(requests, draws, strict=True):
+            if self._is_oversized(request):
+                decision = self.router.route_oversized()
+            else:
+                decision = self.router.route(request, draw=draw)
+            self.decisions[decision.pool, decision.stage] += 1
+            yield decision
 
     def stage_shares(self) -> dict[str, float]:
         """Of all decisions, by the stage that settled them."""
@@ -134,7 +137,10 @@ class Routed:
 
         Most escapes take one byte more, so only a text of half as many bytes or more needs a body to be written.
         """
-        most, text_bytes = certain_long_bytes(self.router.most_short_tokens), request.facts.text_bytes
+        text_bytes = request.facts.text_bytes
+        if 2 * text_bytes <= certain_long_bytes(self.router.policy.threshold_tokens):
+            return False
+        most = certain_long_bytes(self.router.most_short_tokens)
         return text_bytes > most or (2 * text_bytes > most and len(body_of(request)) > most)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from extproc.fleet import engine
 from extproc.fleet.compiled import compiled
+from extproc.fleet.handle import Arrivals, Handle
 from extproc.fleet.state import ENDED, HEAP, NOBODY, RANDOM, VACANT, WATCHED, State
 from extproc.fleet.values import ABSENT, Balancing, Floats, Ints, Outcome
 
@@ -79,62 +80,53 @@ def submit(
 
 
 @compiled
-def submit_and_advance(
-    state: State,
-    number: int,
-    pool: int,
-    now_s: float,
-    prompt_tokens: int,
-    output_tokens: int,
-    declared_tokens: int,
-    watched: int,
-    names: Ints,
-    until_s: float,
-) -> int:
-    """`submit`, then `advance`, and what came of it: one call from interpreted code instead of four."""
+def bring(handle: Handle, at: int, pool: int, watched: bool) -> int:  # noqa: FBT001 - as are all arguments here
+    """Bring one request to a pool and let time pass until the next is due, all in one call; what came of it.
+
+    `at` is its position among the arrivals. `watched` says whether its answer is read.
+    """
+    state, arrivals = handle.state, handle.arrivals
     if state.counts[VACANT] <= 0 or state.counts[ENDED] >= len(state.ended):
         return NO_ROOM
-    submit(state, number, pool, now_s, prompt_tokens, output_tokens, declared_tokens, watched, names)
-    if not advance(state, until_s):
+    _submit_at(state, arrivals, at, pool, 1 if watched else 0)
+    if not advance(state, arrivals.arrival_s[min(at + 1, len(arrivals.arrival_s) - 1)]):
         return STOPPED
     return ANSWERED if state.counts[WATCHED] else HAPPENED
 
 
 @compiled
-def feed(
-    state: State,
-    first_number: int,
-    pools: Ints,
-    arrivals_s: Floats,
-    prompt_tokens: Ints,
-    output_tokens: Ints,
-    declared_tokens: Ints,
-    prefix_from: Ints,
-    prefixes: Ints,
-) -> int:
-    """Bring many requests in the order of their arrival; how many were brought before room ran out.
+def feed(state: State, arrivals: Arrivals, pools: Ints, begin: int) -> int:
+    """Bring requests from a position on, each to its pool, time passing between; where in them room ran out, if it did.
 
-    The prefix blocks of request i are `prefixes[prefix_from[i] : prefix_from[i + 1]]`, or none if those are empty.
+    Returns the position of the first that was not brought: their number if all were.
     """
-    named = len(prefix_from) > 0
-    for number in range(len(pools)):
+    for at in range(begin, len(pools)):
         room = state.counts[VACANT] > 0 and state.counts[ENDED] < len(state.ended)
-        if not room or not advance(state, arrivals_s[number]):
-            return number
+        if not room or not advance(state, arrivals.arrival_s[at]):
+            return at
         if state.counts[ENDED] >= len(state.ended):
-            return number
-        submit(
-            state,
-            first_number + number,
-            pools[number],
-            arrivals_s[number],
-            prompt_tokens[number],
-            output_tokens[number],
-            declared_tokens[number],
-            0,
-            prefixes[prefix_from[number] : prefix_from[number + 1]] if named else prefixes,
-        )
+            return at
+        _submit_at(state, arrivals, at, pools[at], 0)
     return len(pools)
+
+
+@compiled
+def _submit_at(state: State, arrivals: Arrivals, at: int, pool: int, watched: int) -> None:
+    """`submit` with what stands at a position of the arrivals."""
+    names = arrivals.prefixes
+    if len(arrivals.prefix_from) > 0:
+        names = names[arrivals.prefix_from[at] : arrivals.prefix_from[at + 1]]
+    submit(
+        state,
+        arrivals.first + at,
+        pool,
+        arrivals.arrival_s[at],
+        arrivals.prompt_tokens[at],
+        arrivals.output_tokens[at],
+        arrivals.declared_tokens[at],
+        watched,
+        names,
+    )
 
 
 @compiled

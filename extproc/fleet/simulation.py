@@ -7,19 +7,19 @@ Memory is bounded by what is in flight. Knows no prices and draws no conclusions
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from extproc.fleet import engine, events
-from extproc.fleet.dispatch import LONG, SHORT, Dispatch, Routed, Single, budgets, position, usage_of
+from extproc.fleet.dispatch import LONG, SHORT, Dispatch, Routed, Single, budgets, usage_of
+from extproc.fleet.handle import arrivals_of, handle_of
 from extproc.fleet.state import ENDED, FINISHED, VACANT, WATCHED, Records, State, grown, state_of
 from extproc.fleet.steered import Course
 from extproc.fleet.tally import PoolTally
 from extproc.fleet.values import Batch, Floats, Ints, Outcome, PoolSpec, Slo
-from extproc.routing.values import Decision
+from extproc.routing.values import Decision, Pool
 
-_NOTHING: Ints = np.zeros(0, np.int64)
 _SPAN_SAMPLES = 200
 
 
@@ -101,7 +101,7 @@ class Simulation:
         self._state: State = state_of(pools, seed=rules.seed)
         self._warm_up = int(rules.warm_up_share * rules.requests)
         self._watching: dict[int, Decision] = {}
-        self._declared: dict[int, int] = {}
+        self._decisions: Iterator[Decision] = iter(())
         self._seen = 0
         self._sample_s, self._next_sample_s = rules.sample_s, 0.0
         by_chance = _deaths(pools, np.random.default_rng((rules.seed, 1)))
@@ -116,6 +116,8 @@ class Simulation:
         number, last_s = 0, 0.0
         for batch in self._workload.batches(seed=self._rules.seed, requests=self._rules.requests):
             for part in _parts(batch, self._part()):
+                if isinstance(self._dispatch, Routed):
+                    self._decisions = self._dispatch.decide(part, number)
                 self._bring(part, number)
                 number += len(part.arrival_s)
                 last_s = float(part.arrival_s[-1])
@@ -156,55 +158,32 @@ class Simulation:
 
     def _submit(self, batch: Batch, first: int) -> None:
         if isinstance(self._dispatch, Routed):
-            self._route(self._dispatch, batch, first)
+            self._route(self._decisions, batch, first)
             return
         pools = self._dispatch.pools_of(batch)
         self._judge(batch, pools, first)
-        starts = _NOTHING if batch.prefix_from is None else batch.prefix_from
-        names = _NOTHING if batch.prefixes is None else batch.prefixes
-        done = 0
-        while done < len(pools):
-            done += events.feed(
-                self._state,
-                first + done,
-                pools[done:],
-                batch.arrival_s[done:],
-                batch.prompt_tokens[done:],
-                batch.output_tokens[done:],
-                batch.declared_tokens[done:],
-                starts[done:],
-                names,
-            )
-            if done < len(pools):
-                self._make_room()
+        arrivals, done = arrivals_of(batch, first), 0
+        while (done := events.feed(self._state, arrivals, pools, done)) < len(pools):
+            self._make_room()
 
-    def _route(self, dispatch: Routed, batch: Batch, first: int) -> None:
+    def _route(self, decisions: Iterator[Decision], batch: Batch, first: int) -> None:
         """One by one: each decision may rest on answers that came just before it."""
-        pools: list[int] = []
-        columns = (batch.arrival_s, batch.prompt_tokens, batch.output_tokens, batch.declared_tokens, batch.categories)
-        nexts = [*batch.arrival_s[1:].tolist(), float(batch.arrival_s[-1])]
-        rows = zip(*(column.tolist() for column in columns), nexts, dispatch.draws(len(nexts)), strict=True)
         self._advance(float(batch.arrival_s[0]))
-        for number, (arrival_s, prompt, output, declared, category, next_s, draw) in enumerate(rows, first):
-            decision = dispatch.route(
-                prompt_tokens=prompt, declared_tokens=declared, category=category, number=number, draw=draw
-            )
-            pool = position(decision.pool)
+        arrivals = arrivals_of(batch, first)
+        handle, pools = handle_of(self._state, arrivals), list[int]()
+        for at, decision in zip(range(len(batch.arrival_s)), decisions, strict=False):
+            pool = SHORT if decision.pool is Pool.SHORT else LONG
             pools.append(pool)
             if decision.observe:
-                self._watching[number], self._declared[number] = decision, declared
-            names, watched = _names(batch, number - first), int(decision.observe)
-            self._come(number, pool, arrival_s, prompt, output, declared, watched, names, next_s)
+                self._watching[first + at] = decision
+            while (happened := events.bring(handle, at, pool, decision.observe)) == events.NO_ROOM:
+                self._make_room()
+                handle = handle_of(self._state, arrivals)
+            if happened == events.STOPPED:
+                self._advance(float(batch.arrival_s[at : at + 2][-1]))
+            elif happened == events.ANSWERED:
+                self._learn()
         self._judge(batch, np.array(pools), first)
-
-    def _come(self, *request: Any) -> None:
-        """A request comes, and time passes until the next; what `events.submit_and_advance` takes."""
-        while (happened := events.submit_and_advance(self._state, *request)) == events.NO_ROOM:
-            self._make_room()
-        if happened == events.STOPPED:
-            self._advance(request[-1])
-        elif happened == events.ANSWERED:
-            self._learn()
 
     def _advance(self, until_s: float) -> None:
         while not events.advance(self._state, until_s):
@@ -234,12 +213,12 @@ class Simulation:
 
     def _complete(self, dispatch: Routed, row: Records) -> None:
         number, outcome = int(row["number"]), int(row["outcome"])
-        decision, declared = self._watching.pop(number), self._declared.pop(number)
+        decision = self._watching.pop(number)
         if outcome > Outcome.TRUNCATED:
             dispatch.complete(decision, None)
             return
         written = int(row["output"])
-        cut = outcome == Outcome.TRUNCATED or written == declared
+        cut = outcome == Outcome.TRUNCATED or written == decision.facts.output_tokens
         dispatch.complete(decision, usage_of(int(row["prompt"]), written, cut=cut))
 
     def _judge(self, batch: Batch, pools: Ints, first: int) -> None:
@@ -301,12 +280,6 @@ def simulate(
     for _ in simulation.steps():
         pass
     return simulation.run
-
-
-def _names(batch: Batch, number: int) -> Ints:
-    if batch.prefix_from is None or batch.prefixes is None:
-        return _NOTHING
-    return batch.prefixes[batch.prefix_from[number] : batch.prefix_from[number + 1]]
 
 
 def _parts(batch: Batch, size: int) -> Iterator[Batch]:

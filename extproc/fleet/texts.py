@@ -5,14 +5,15 @@ explains. Its true tokens are those it was asked for, so what an estimator makes
 Depends on the seed and the request's number only.
 """
 
-from bisect import bisect_right
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from extproc.fleet.banks import Bank, banks, toolsets
-from extproc.fleet.values import ABSENT, CATEGORIES
+from extproc.fleet.banks import BANK_CHARS, banks, toolsets
+from extproc.fleet.values import ABSENT, CATEGORIES, Floats, Ints
 from extproc.routing.density import Density
 from extproc.routing.request import Request
 from extproc.routing.schemas import NULL, Message
@@ -37,7 +38,8 @@ _NOISES = 65_536
 _SYSTEM_SHARE = 0.25
 """Of requests that begin with a system message."""
 _SYSTEM_BYTES = (150, 400, 900, 2_000)
-_MASK = 2**64 - 1
+Bits = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
 
 
 class _System(NamedTuple):
@@ -60,68 +62,85 @@ class RequestMaker:
         rng = np.random.default_rng(seed)
         self._seed = int(rng.integers(2**63))
         self._model = model
-        self._noise: list[float] = np.exp(rng.normal(0.0, NOISE, _NOISES)).tolist()
-        self._banks = [_shares(banks()[category], rng) for category in CATEGORIES]
+        self._noise: Floats = np.exp(rng.normal(0.0, NOISE, _NOISES))
+        self._banks = [bank for category in CATEGORIES for bank in banks()[category]]
+        self._bytes_per_token: Floats = np.array([bank.bytes_per_token for bank in self._banks])
+        self._chosen: Ints = _shares(rng)
         self._systems = _systems(rng)
+        self._system_tokens: Floats = np.array([np.inf if each is None else each.tokens for each in self._systems])
         self._toolsets = toolsets()
         deviations = rng.normal(-Density(Category.TOOLS).mean, _TOOLS_DEVIATION, len(self._toolsets))
         tokens = np.exp(-deviations) * [len(toolset.json_text) for toolset in self._toolsets]
-        self._toolset_tokens: list[float] = np.maximum.accumulate(tokens).tolist()
+        self._toolset_tokens: Floats = np.maximum.accumulate(tokens)
 
-    def make(self, prompt_tokens: int, output_declared: int, category: int, number: int) -> Request:
-        """A request whose prompt is so many tokens, chat template included.
+    def make(
+        self, prompt_tokens: Ints, declared_tokens: Ints, categories: npt.NDArray[np.int8], first: int
+    ) -> Iterator[Request]:
+        """Requests whose prompts are so many tokens, chat template included, one after another.
 
         Args:
-            prompt_tokens: the truth; at least 1.
-            output_declared: `max_tokens`, or `ABSENT`.
-            category: position in `CATEGORIES`. Very short prompts of tools have none, very long ones mostly text.
-            number: of the request in its workload.
+            prompt_tokens: the truth; at least 1. Shape (n,), like the other two.
+            declared_tokens: `max_tokens`, or `ABSENT`.
+            categories: positions in `CATEGORIES`. Very short prompts of tools have none, very long ones mostly text.
+            first: number of the first request in its workload; a request depends on its own, not on those beside it.
         """
-        drawn = _mixed(number, self._seed)
-        bank = self._banks[category][drawn & (_CHOICES - 1)]
-        noise = self._noise[drawn >> 6 & (_NOISES - 1)]
-        place = drawn >> 28
-        if CATEGORIES[category] is Category.TOOLS:
-            return self._with_tools(prompt_tokens, output_declared, bank, noise, place)
-        system = self._systems[drawn >> 22 & (_CHOICES - 1)]
-        if system is None or 2 * system.tokens > prompt_tokens:
-            tokens = prompt_tokens - _framing(prompt_tokens, 1)
-            return self._plain(tokens, output_declared, bank, noise, place)
-        tokens = prompt_tokens - _framing(prompt_tokens, 2) - system.tokens
-        text, text_bytes = bank.cut(place, max(1, int(tokens * bank.bytes_per_token * noise)))
-        turns, text_bytes = [system.message, _user(text)], text_bytes + system.text_bytes
-        prompt = Prompt([system.text, text], [], turns, _NO_CONTEXT, text_bytes, message_count=2)
-        return self._request(prompt, output_declared)
+        drawn = _mixed(np.arange(first, first + len(prompt_tokens), dtype=np.uint64), self._seed)
+        chosen = self._chosen[categories, _bits(drawn, 0, _CHOICES)]
+        toolsets, systems, tokens = self._framed(prompt_tokens, categories == _TOOLS, _bits(drawn, 22, _CHOICES))
+        noise, starts = self._noise[_bits(drawn, 6, _NOISES)], _bits(drawn, 28, BANK_CHARS)
+        wanted_bytes = np.maximum(1, (tokens * self._bytes_per_token[chosen] * noise).astype(np.int64))
+        chars, sizes = self._measured(chosen, starts, wanted_bytes)
+        columns = (chosen, starts, chars, sizes, toolsets, systems, declared_tokens)
+        for bank, start, count, size, toolset, system, declared in zip(*(c.tolist() for c in columns), strict=True):
+            prompt = self._prompt(self._banks[bank].cut(start, count), size, toolset, self._systems[system])
+            yield self._request(prompt, declared)
 
-    def _with_tools(self, prompt_tokens: int, output_declared: int, bank: Bank, noise: float, place: int) -> Request:
-        """Tools are most of the bytes, where there are so many and so few."""
-        tokens = prompt_tokens - _framing(prompt_tokens, 1)
-        at = bisect_right(self._toolset_tokens, _TOOLS_SHARE * tokens) - 1
-        if at < 0:
-            return self._plain(tokens, output_declared, bank, noise, place)
-        json_text, count = self._toolsets[at]
-        left = tokens - self._toolset_tokens[at]
-        text, text_bytes = bank.cut(place, max(1, int(left * bank.bytes_per_token * noise)))
+    def _framed(self, prompt_tokens: Ints, is_tools: Mask, systems: Ints) -> tuple[Ints, Ints, Floats]:
+        """What stands around each text: the toolset and the system message, or `_NONE`, and the tokens they leave.
+
+        Tools are most of the bytes, where there are so many and so few.
+        """
+        alone = prompt_tokens - _framing(prompt_tokens, 1)
+        toolsets = np.searchsorted(self._toolset_tokens, _TOOLS_SHARE * alone, side="right") - 1
+        toolsets[~is_tools] = _NONE
+        has_system = ~is_tools & (2 * self._system_tokens[systems] <= prompt_tokens)
+        tokens = np.where(toolsets == _NONE, alone, alone - self._toolset_tokens[toolsets])
+        after_system = prompt_tokens - _framing(prompt_tokens, 2) - self._system_tokens[systems]
+        return toolsets, np.where(has_system, systems, _NONE), np.where(has_system, after_system, tokens)
+
+    def _measured(self, chosen: Ints, starts: Ints, wanted_bytes: Ints) -> tuple[Ints, Ints]:
+        """Characters and bytes of each text."""
+        chars, sizes = wanted_bytes.copy(), wanted_bytes.copy()
+        for number in np.unique(chosen).tolist():
+            bank = self._banks[number]
+            if bank.ends is not None:
+                of_bank = chosen == number
+                chars[of_bank] = bank.chars_of(wanted_bytes[of_bank])
+                sizes[of_bank] = bank.bytes_of(starts[of_bank], chars[of_bank])
+        return chars, sizes
+
+    def _prompt(self, text: str, text_bytes: int, toolset: int, system: _System | None) -> Prompt:
+        """A message, after another one or beside tools."""
+        user = Message(role="user", content=text)
+        if system is not None:
+            turns, text_bytes = [system.message, user], text_bytes + system.text_bytes
+            return Prompt([system.text, text], [], turns, _NO_CONTEXT, text_bytes, message_count=2)
+        if toolset == _NONE:
+            return Prompt([text], [], [user], _NO_CONTEXT, text_bytes, message_count=1)
+        json_text, count = self._toolsets[toolset]
         context = (msgspec.Raw(json_text), *_NO_CONTEXT[1:])
-        text_bytes += len(json_text)
-        prompt = Prompt([text], [json_text], [_user(text)], context, text_bytes, len(json_text), message_count=1)
-        prompt.tool_count = count
-        return self._request(prompt, output_declared)
+        prompt = Prompt([text], [json_text], [user], context, text_bytes + len(json_text), len(json_text))
+        prompt.message_count, prompt.tool_count = 1, count
+        return prompt
 
-    def _plain(self, tokens: float, output_declared: int, bank: Bank, noise: float, place: int) -> Request:
-        """One message."""
-        text, text_bytes = bank.cut(place, max(1, int(tokens * bank.bytes_per_token * noise)))
-        prompt = Prompt([text], [], [_user(text)], _NO_CONTEXT, text_bytes, message_count=1)
-        return self._request(prompt, output_declared)
-
-    def _request(self, prompt: Prompt, output_declared: int) -> Request:
+    def _request(self, prompt: Prompt, declared: int) -> Request:
         facts = RequestFacts(
             text_bytes=prompt.text_bytes,
             structure_bytes=prompt.structure_bytes,
             total_text_bytes=prompt.text_bytes,
             message_count=prompt.message_count,
             tool_count=prompt.tool_count,
-            output_tokens=None if output_declared == ABSENT else output_declared,
+            output_tokens=None if declared == ABSENT else declared,
             model=self._model,
         )
         return Request(facts, prompt)
@@ -153,36 +172,53 @@ def _as_units(char: str) -> str:
     return "".join(f"\\u{encoded[at : at + 2].hex()}" for at in range(0, len(encoded), 2))
 
 
-def _mixed(number: int, seed: int) -> int:
-    """64 bits that look random: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
-    mixed = number * 0x9E3779B97F4A7C15 + seed & _MASK
-    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & _MASK
-    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & _MASK
-    return mixed ^ mixed >> 31
+def _mixed(numbers: Bits, seed: int) -> Bits:
+    """64 bits each that look random: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    mixed = numbers * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ mixed >> np.uint64(31)
 
 
-def _framing(prompt_tokens: int, messages: int) -> float:
-    return min(TEMPLATE_TOKENS + MESSAGE_TOKENS * messages, _TEMPLATE_SHARE_MAX * prompt_tokens)
+def _bits(drawn: Bits, begin: int, count: int) -> Ints:
+    """A number below `count`, a power of two, from the bits that begin there."""
+    return (drawn >> np.uint64(begin) & np.uint64(count - 1)).astype(np.int64)
 
 
-def _user(text: str) -> Message:
-    return Message(role="user", content=text)
+def _framing(prompt_tokens: Ints, messages: int) -> Floats:
+    """Tokens of the template around so many messages."""
+    framing: Floats = np.minimum(TEMPLATE_TOKENS + MESSAGE_TOKENS * messages, _TEMPLATE_SHARE_MAX * prompt_tokens)
+    return framing
 
 
-def _shares(of_kind: tuple[Bank, ...], rng: np.random.Generator) -> list[Bank]:
-    """Banks as often as they are chosen: some workloads have much of one, none has only one."""
-    return [of_kind[at] for at in rng.choice(len(of_kind), _CHOICES, p=rng.dirichlet(np.full(len(of_kind), 3.0)))]
+def _shares(rng: np.random.Generator) -> Ints:
+    """Banks of each kind as often as they are chosen: some workloads have much of one, none has only one.
+
+    Numbers of all kinds' banks in a row; shape (kinds, _CHOICES).
+    """
+    chosen, before = [], 0
+    for count in (len(banks()[category]) for category in CATEGORIES):
+        chosen.append(before + rng.choice(count, _CHOICES, p=rng.dirichlet(np.full(count, 3.0))))
+        before += count
+    return np.array(chosen)
 
 
 def _systems(rng: np.random.Generator) -> list[_System | None]:
-    """What applications tell the model first: few texts, each again and again; mostly none."""
-    some: list[_System | None] = []
-    for number in range(int(_SYSTEM_SHARE * _CHOICES)):
-        bank = banks()[Category.PROSE][number % 3]
-        text, text_bytes = bank.cut(int(rng.integers(bank.chars)), _SYSTEM_BYTES[number % len(_SYSTEM_BYTES)])
-        some.append(_System(Message(role="system", content=text), text, text_bytes, text_bytes / bank.bytes_per_token))
+    """What applications tell the model first: few texts, each again and again; mostly none, and none at the end."""
+    some = [_system(rng, number) for number in range(int(_SYSTEM_SHARE * _CHOICES))]
     return some + [None] * (_CHOICES - len(some))
 
 
+def _system(rng: np.random.Generator, number: int) -> _System:
+    bank = banks()[Category.PROSE][number % 3]
+    start, size = int(rng.integers(BANK_CHARS)), _SYSTEM_BYTES[number % len(_SYSTEM_BYTES)]
+    text = bank.cut(start, size)
+    assert text.isascii(), "a character is a byte"
+    return _System(Message(role="system", content=text), text, size, size / bank.bytes_per_token)
+
+
+_NONE = -1
+"""In place of a toolset's or a system message's position; the last of those is none."""
 _NO_CONTEXT = (NULL,) * 6
 """No tools, no choice among them, no effort, documents, format or arguments: the order of `gather_chat`."""
+_TOOLS = CATEGORIES.index(Category.TOOLS)

@@ -38,7 +38,7 @@ class Compile:
 
 def is_due() -> bool:
     """Whether this machine has not compiled this release of the simulator yet."""
-    called: tuple[Callable[..., object], ...] = (events.advance, events.feed, events.submit_and_advance, events.look)
+    called: tuple[Callable[..., object], ...] = (events.advance, events.feed, events.bring, events.look)
     return not all(is_kept(function) for function in called)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from extproc.fleet import events
+from extproc.fleet.handle import arrivals_of
 from extproc.fleet.state import ENDED, VACANT, State, grown, state_of
 from extproc.fleet.values import ABSENT, Batch, InstanceSpec, Ints, Outcome, Overflow, PoolSpec, StepTimes
 from extproc.routing.values import Pool
@@ -395,21 +396,8 @@ def play(pools: Sequence[PoolSpec], batch: Batch, routed: Ints | None = None, *,
     state = state_of(pools, seed=seed)
     taken: list[Any] = []
     chosen = np.zeros(len(batch.arrival_s), np.int64) if routed is None else routed
-    no_names = np.zeros(0, np.int64)
-    done = 0
-    while done < len(chosen):
-        starts = no_names if batch.prefix_from is None else batch.prefix_from[done:]
-        done += events.feed(
-            state,
-            done,
-            chosen[done:],
-            batch.arrival_s[done:],
-            batch.prompt_tokens[done:],
-            batch.output_tokens[done:],
-            batch.declared_tokens[done:],
-            starts,
-            no_names if batch.prefixes is None else batch.prefixes,
-        )
+    arrivals, done = arrivals_of(batch, 0), 0
+    while (done := events.feed(state, arrivals, chosen, done)) < len(chosen):
         state = _emptied(state, taken)
     while not events.advance(state, float("inf")):
         state = _emptied(state, taken)

@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from extproc.fleet.banks import BANK_CHARS, Bank, banks, toolsets
@@ -23,17 +24,19 @@ def test_veins_of_a_kind_differ_around_its_mean(category: Category) -> None:
 @pytest.mark.parametrize("bank", [bank for _, bank in EACH])
 def test_cuts_are_as_long_as_they_say(bank: Bank) -> None:
     """Bytes are counted, near what was wanted, from every place and beyond the end of the bank."""
-    for place, wanted in ((0, 1), (17, 1000), (10**12 + 7, 5000), (BANK_CHARS - 1, 3000), (5, 2_000_000)):
-        text, text_bytes = bank.cut(place, wanted)
-        assert text_bytes == len(text.encode())
-        assert text_bytes == pytest.approx(wanted, rel=0.12, abs=4)
+    starts, wanted = np.array([0, 17, BANK_CHARS - 7, BANK_CHARS - 1, 5]), np.array([1, 1000, 5000, 3000, 2_000_000])
+    chars = bank.chars_of(wanted)
+    texts = [bank.cut(start, count) for start, count in zip(starts.tolist(), chars.tolist(), strict=True)]
+    assert bank.bytes_of(starts, chars).tolist() == [len(text.encode()) for text in texts]
+    assert bank.bytes_of(starts, chars) == pytest.approx(wanted, rel=0.12, abs=4)
 
 
 @pytest.mark.parametrize(("category", "bank"), EACH)
 def test_the_router_sees_the_kind_that_is_meant(category: Category, bank: Bank) -> None:
     """At most places of a bank; tools stand beside prose."""
     meant = Category.PROSE if category is Category.TOOLS else category
-    seen = [category_of([bank.cut(997 * place, 4000)[0]]) for place in range(40)]
+    chars = int(bank.chars_of(np.array([4000]))[0])
+    seen = [category_of([bank.cut(797 * place, chars)]) for place in range(40)]
     assert seen.count(meant) >= 36
     assert bank.bytes_per_token < MAX_BYTES_PER_TOKEN
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from extproc.fleet.confusion import Confused, Confusion, confusion_of
-from extproc.fleet.dispatch import LONG, SHORT, Routed, budgets
+from extproc.fleet.dispatch import LONG, SHORT, Routed, budgets, position
 from extproc.fleet.streams import draw
 from extproc.fleet.values import ABSENT, Batch
 from extproc.fleet.workload import Options, of_preset
@@ -37,16 +37,7 @@ def test_it_sends_as_the_router_did() -> None:
     batch = draw(WORKLOAD, seed=5, requests=requests).batch
     fits = budgets(batch) <= THRESHOLD
     by_table = Confused(confusion, 1).pools_of(batch)
-    routed = Routed(FIXED, 5)
-    rows = zip(*(column.tolist() for column in batch[1:5]), strict=True)
-    by_router = np.array(
-        [
-            LONG
-            if routed.route(prompt_tokens=p, declared_tokens=d, category=c, number=n, draw=0.5).pool.value == "long"
-            else SHORT
-            for n, (p, _, d, c) in enumerate(rows)
-        ]
-    )
+    by_router = np.array([position(decision.pool) for decision in Routed(FIXED, 5).decide(batch, 0)])
     for wrong in (~fits & (by_router == SHORT), fits & (by_router == LONG)):
         assert wrong.mean() > 0.001, "a router that never errs shows nothing"
     assert np.mean(~fits & (by_table == SHORT)) == pytest.approx(np.mean(~fits & (by_router == SHORT)), abs=0.005)

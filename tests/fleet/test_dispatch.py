@@ -49,13 +49,8 @@ def test_usage_says_what_cut_an_answer() -> None:
 
 def route(routed: Routed, number: int, prompt_tokens: int, declared_tokens: int = 16) -> Pool:
     """Route a request, and answer it with the truth."""
-    decision = routed.route(
-        prompt_tokens=prompt_tokens,
-        declared_tokens=declared_tokens,
-        category=PROSE,
-        number=number,
-        draw=routed.draws(1)[0],
-    )
+    batch = batch_of([Asked(0.0, prompt_tokens, 1, declared_tokens)])._replace(categories=np.array([PROSE], np.int8))
+    decision = next(routed.decide(batch, number))
     routed.complete(decision, usage_of(prompt_tokens, declared_tokens, cut=True))
     return decision.pool
 

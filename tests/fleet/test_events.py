@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from extproc.fleet import events
+from extproc.fleet.handle import arrivals_of, handle_of
 from extproc.fleet.state import ENDED, HEAP, NOBODY, State, state_of
 from extproc.fleet.values import ABSENT, Balancing, InstanceSpec, Ints, Outcome, Overflow
 from extproc.routing.values import Pool
@@ -158,8 +159,9 @@ def test_advance_stops_where_room_ends() -> None:
 
 
 def bring_and_advance(state: State, number: int, until_s: float, *, watched: bool = False) -> int:
-    """A small request at the beginning, and what came of it."""
-    return events.submit_and_advance(state, number, 0, 0.0, 10, 20, ABSENT, int(watched), NO_NAMES, until_s)
+    """A small request at the beginning, another one later, and what came of the first until then."""
+    arrivals = arrivals_of(batch_of([Asked(0.0, 10, 20), Asked(until_s, 10, 20)]), number)
+    return events.bring(handle_of(state, arrivals), 0, 0, watched)
 
 
 def test_what_came_of_a_request_is_told() -> None:
@@ -202,7 +204,7 @@ def test_ends_come_in_their_order() -> None:
     """Over all instances."""
     state = state_of([pool_of(context_of_100(), instances=9), pool_of(context_of_100(), pool=Pool.SHORT)], seed=0)
     batch = random_batch(500, rate_per_s=100.0, seed=1, prompt=(5, 60))
-    events.feed(state, 0, np.arange(500) % 2, *batch[:4], NO_NAMES, NO_NAMES)
+    events.feed(state, arrivals_of(batch, 0), np.arange(500) % 2, 0)
     events.advance(state, np.inf)
     ends = state.ended["end_s"][: state.counts[ENDED]]
     assert len(ends) == 500

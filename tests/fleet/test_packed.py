@@ -10,12 +10,8 @@ def decided(routed: Routed, seed: int, requests: int = 200) -> list[tuple[str, s
     """What a router makes of requests, each answered at once."""
     found = []
     for batch in WORKLOAD.batches(seed=seed, requests=requests):
-        columns = (batch.prompt_tokens, batch.output_tokens, batch.declared_tokens, batch.categories)
-        rows = zip(*(column.tolist() for column in columns), routed.draws(requests), strict=True)
-        for number, (prompt, output, declared, category, draw) in enumerate(rows):
-            decision = routed.route(
-                prompt_tokens=prompt, declared_tokens=declared, category=category, number=number, draw=draw
-            )
+        rows = zip(batch.prompt_tokens.tolist(), batch.output_tokens.tolist(), strict=True)
+        for decision, (prompt, output) in zip(routed.decide(batch, 0), rows, strict=True):
             routed.complete(decision, usage_of(prompt, output, cut=False) if decision.observe else None)
             found.append((decision.pool.value, decision.stage.value, decision.doubt))
     return found

@@ -65,13 +65,19 @@ class Recording(Routed):
 
     log: list[Routing | Answer] = field(default_factory=list)
 
-    def route(self, *, prompt_tokens: int, declared_tokens: int, category: int, number: int, draw: float) -> Decision:
+    def __post_init__(self) -> None:
+        """With draws of its own, the same as the router's."""
+        super().__post_init__()
+        self._draws = np.random.default_rng(self.seed)
+
+    def decide(self, batch: Batch, first: int) -> Iterator[Decision]:
         """Route and write it down."""
-        decision = super().route(
-            prompt_tokens=prompt_tokens, declared_tokens=declared_tokens, category=category, number=number, draw=draw
-        )
-        self.log.append(Routing(number, prompt_tokens, declared_tokens, category, draw, decision))
-        return decision
+        draws = self._draws.random(len(batch.arrival_s)).tolist()
+        rows = zip(*(column.tolist() for column in batch[1:5]), draws, strict=True)
+        for number, (decision, row) in enumerate(zip(super().decide(batch, first), rows, strict=True), first):
+            prompt_tokens, _, declared_tokens, category, draw = row
+            self.log.append(Routing(number, prompt_tokens, declared_tokens, category, draw, decision))
+            yield decision
 
     def complete(self, decision: Decision, usage: Usage | None) -> None:
         """End and write it down."""
@@ -183,7 +189,12 @@ class Service:
         return router
 
     async def _ask(self, servicer: Servicer, maker: RequestMaker, entry: Routing) -> None:
-        request = maker.make(entry.prompt_tokens, entry.declared_tokens, entry.category, entry.number)
+        columns = (
+            np.array([entry.prompt_tokens]),
+            np.array([entry.declared_tokens]),
+            np.array([entry.category], np.int8),
+        )
+        request = next(maker.make(*columns, entry.number))
         body = body_of(request, escaped=entry.number % 5 == 0 and entry.prompt_tokens < _ESCAPED_BELOW)
         stream, made = Stream(), len(self.kept.made)
         stream.ended = asyncio.ensure_future(servicer._process(None, stream))  # type: ignore[arg-type]

@@ -182,7 +182,6 @@ def test_the_router_in_the_loop_is_completed_once_for_each_request() -> None:
     assert max(seen) > 0
     assert routed.router.observing == 0
     assert not simulation._watching
-    assert not simulation._declared
     assert sum(routed.decisions.values()) == REQUESTS
     assert len(routed.corrections) > 200
     assert_conserved(simulation.run, BATCH, simulation._rules)

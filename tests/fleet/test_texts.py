@@ -9,10 +9,17 @@ from extproc.fleet.workload import of_preset
 from extproc.routing.anytime import AnytimeEstimator
 from extproc.routing.budget import BudgetRules, bounds_of
 from extproc.routing.estimators import EmaEstimator, Estimator
-from extproc.routing.request import read_request
+from extproc.routing.request import Request, read_request
 from extproc.routing.values import Category, Usage
 
 MAKER = RequestMaker(7, model="a-model")
+
+
+def made_by(maker: RequestMaker, prompt_tokens: int, declared: int, category: int, number: int) -> Request:
+    """A single request."""
+    return next(maker.make(np.array([prompt_tokens]), np.array([declared]), np.array([category], np.int8), number))
+
+
 ANY_REQUEST = {
     "prompt_tokens": st.integers(1, 30_000),
     "declared": st.sampled_from([ABSENT, 1, 512]),
@@ -26,7 +33,7 @@ def test_the_body_reads_as_the_request(
     prompt_tokens: int, declared: int, category: int, number: int, *, escaped: bool
 ) -> None:
     r"""Facts, text, kind and features of the sample are those of the service, also where text comes as \uXXXX."""
-    made = MAKER.make(prompt_tokens, declared, category, number)
+    made = made_by(MAKER, prompt_tokens, declared, category, number)
     read = read_request(PATH, body_of(made, escaped=escaped))
     assert read.facts == made.facts
     assert read.prompt == made.prompt
@@ -36,7 +43,7 @@ def test_the_body_reads_as_the_request(
 
 def test_escaped_bodies_are_ascii() -> None:
     """And longer, where text is not."""
-    made = MAKER.make(500, 10, CATEGORIES.index(Category.CJK), 1)
+    made = made_by(MAKER, 500, 10, CATEGORIES.index(Category.CJK), 1)
     assert body_of(made, escaped=True).isascii()
     assert len(body_of(made, escaped=True)) > 1.5 * len(body_of(made))
 
@@ -46,23 +53,23 @@ def test_no_prompt_is_longer_than_its_bytes_allow(
     prompt_tokens: int, declared: int, category: int, number: int
 ) -> None:
     """What the router holds for certain is true of every made request."""
-    made = MAKER.make(prompt_tokens, declared, category, number)
+    made = made_by(MAKER, prompt_tokens, declared, category, number)
     assert bounds_of(made.facts, BudgetRules()).certain_prompt_tokens >= prompt_tokens
     assert made.facts.output_tokens == (None if declared == ABSENT else declared)
     assert made.facts.model == "a-model"
 
 
 def test_requests_depend_on_seed_and_number_alone() -> None:
-    """Neither on the order in which they are made nor on the maker."""
+    """Neither on what is made beside them, nor on its order, nor on the maker."""
     again = RequestMaker(7, model="a-model")
-    later = [again.make(900, 5, 0, number).facts for number in (3, 2, 1)]
-    assert [MAKER.make(900, 5, 0, number).facts for number in (1, 2, 3)] == later[::-1]
-    assert MAKER.make(900, 5, 0, 1).facts != RequestMaker(8, model="a-model").make(900, 5, 0, 1).facts
+    later = [made_by(again, 900, 5, 0, number).facts for number in (3, 2, 1)]
+    assert [made_by(MAKER, 900, 5, 0, number).facts for number in (1, 2, 3)] == later[::-1]
+    assert made_by(MAKER, 900, 5, 0, 1).facts != made_by(RequestMaker(8, model="a-model"), 900, 5, 0, 1).facts
 
 
 def test_some_requests_have_a_system_message() -> None:
     """A quarter begin with what an application tells the model."""
-    counts = [MAKER.make(2000, 5, 0, number).facts.message_count for number in range(2000)]
+    counts = [made_by(MAKER, 2000, 5, 0, number).facts.message_count for number in range(2000)]
     assert counts.count(1) + counts.count(2) == 2000
     assert 0.2 < counts.count(2) / 2000 < 0.3
 
@@ -70,17 +77,17 @@ def test_some_requests_have_a_system_message() -> None:
 @pytest.mark.parametrize("category", list(Category))
 def test_the_router_sees_the_kind_that_is_meant(category: Category) -> None:
     """Nearly always, for prompts of usual length."""
-    seen = [MAKER.make(1500, 5, CATEGORIES.index(category), number).category() for number in range(200)]
+    seen = [made_by(MAKER, 1500, 5, CATEGORIES.index(category), number).category() for number in range(200)]
     assert seen.count(category) >= 180
 
 
 def test_tools_dominate_where_they_are_meant() -> None:
     """As JSON that the template writes anew; a short prompt has no room for them."""
     tools = CATEGORIES.index(Category.TOOLS)
-    facts = MAKER.make(3000, 5, tools, 1).facts
+    facts = made_by(MAKER, 3000, 5, tools, 1).facts
     assert facts.tool_count > 3
     assert facts.structure_bytes > 0.5 * facts.text_bytes
-    assert MAKER.make(60, 5, tools, 1).facts.tool_count == 0
+    assert made_by(MAKER, 60, 5, tools, 1).facts.tool_count == 0
 
 
 def errors(estimator: Estimator, requests: int = 3000) -> list[float]:
@@ -88,7 +95,7 @@ def errors(estimator: Estimator, requests: int = 3000) -> list[float]:
     found = []
     batch = next(of_preset("azure-2023-conv").batches(seed=5, requests=requests))
     for number, (tokens, category) in enumerate(zip(batch.prompt_tokens.tolist(), batch.categories, strict=True)):
-        request = MAKER.make(tokens, 100, int(category), number)
+        request = made_by(MAKER, tokens, 100, int(category), number)
         estimate = estimator.estimate(request, tokens)
         found.append(abs(estimate.mean_tokens / tokens - 1))
         estimator.learn(request.facts, estimator.lesson(request, tokens, estimated=True), Usage(prompt_tokens=tokens))
