@@ -1,4 +1,4 @@
-"""Compiles functions to machine code; the one place that knows the compiler.
+"""Compiles functions to machine code; the one place that knows how.
 
 The result is kept on disk: in NUMBA_CACHE_DIR where that is set, else beside the module, else in the user's cache, so
 that only the first run on a machine waits for it. Where none of these can be written to, every process compiles for
