@@ -1,4 +1,4 @@
-"""Compiles functions to machine code; the one place that knows how.
+"""Compiles functions to machine code; the one place that knows how functions are compiled.
 
 The result is kept on disk: in NUMBA_CACHE_DIR where that is set, else beside the module, else in the user's cache, so
 that only the first run on a machine waits for it. Where none of these can be written to, every process compiles for
@@ -53,7 +53,7 @@ def compiled_for(signature: str) -> Callable[[Callable[_Arguments, _Value]], Cal
 def compiled(function: Callable[_Arguments, _Value]) -> Callable[_Arguments, _Value]:
     """The same function, compiled when it is first called, for the types that it is called with.
 
-    It may use numbers, arrays, tuples of them, and other compiled functions.
+    It may use numbers, arrays, tuples of them, handles of those, and other compiled functions.
     """
     if _COMPILER is None:
         return function

@@ -36,7 +36,7 @@ _LETTERS_PER_TOKEN, _DIGITS_PER_TOKEN, _MARKS_PER_TOKEN, _SCRIPT_CHARS_PER_TOKEN
 _SEED = 20_260_101
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bank:
     """One vein of text."""
 
@@ -56,13 +56,13 @@ class Bank:
     def chars_of(self, wanted_bytes: Ints) -> Ints:
         """Whole characters that are about so many bytes; shape (n,), as those are."""
         if self.ends is None:
-            return wanted_bytes
+            return wanted_bytes.copy()
         chars: Ints = np.maximum(1, np.rint(wanted_bytes * BANK_CHARS / self.ends[-1])).astype(np.int64)
         return chars
 
     def bytes_of(self, starts: Ints, chars: Ints) -> Ints:
         """Bytes of so many characters from each start on; shape (n,), as those are."""
-        return chars if self.ends is None else self._bytes_before(starts + chars) - self._bytes_before(starts)
+        return chars.copy() if self.ends is None else self._bytes_before(starts + chars) - self._bytes_before(starts)
 
     def _bytes_before(self, positions: Ints) -> Ints:
         assert self.ends is not None
@@ -181,6 +181,8 @@ def _text(seed: str, line: Line) -> str:
 
 def _bank(name: str, text: str, log_density: float) -> Bank:
     ends = None if text.isascii() else np.cumsum([0, *(len(char.encode()) for char in text)])
+    if ends is not None:
+        ends.flags.writeable = False
     return Bank(name, math.exp(-log_density), text * _TILES, ends)
 
 

@@ -137,10 +137,7 @@ class Routed:
 
         Most escapes take one byte more, so only a text of half as many bytes or more needs a body to be written.
         """
-        text_bytes = request.facts.text_bytes
-        if 2 * text_bytes <= certain_long_bytes(self.router.policy.threshold_tokens):
-            return False
-        most = certain_long_bytes(self.router.most_short_tokens)
+        most, text_bytes = certain_long_bytes(self.router.most_short_tokens), request.facts.text_bytes
         return text_bytes > most or (2 * text_bytes > most and len(body_of(request)) > most)
 
 

@@ -80,15 +80,16 @@ def submit(
 
 
 @compiled
-def bring(handle: Handle, at: int, pool: int, watched: bool) -> int:  # noqa: FBT001 - as are all arguments here
+def bring(handle: Handle, at: int, pool: int, watched: int) -> int:
     """Bring one request to a pool and let time pass until the next is due, all in one call; what came of it.
 
-    `at` is its position among the arrivals. `watched` says whether its answer is read.
+    `at` is its position among the arrivals; after the last of them no time passes. `watched` is 1 where its answer is
+    read, else 0.
     """
     state, arrivals = handle.state, handle.arrivals
     if state.counts[VACANT] <= 0 or state.counts[ENDED] >= len(state.ended):
         return NO_ROOM
-    _submit_at(state, arrivals, at, pool, 1 if watched else 0)
+    _submit_at(state, arrivals, at, pool, watched)
     if not advance(state, arrivals.arrival_s[min(at + 1, len(arrivals.arrival_s) - 1)]):
         return STOPPED
     return ANSWERED if state.counts[WATCHED] else HAPPENED

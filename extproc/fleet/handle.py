@@ -1,7 +1,7 @@
 """A fleet and what comes to it under one name, for compiled code that is called once for each request.
 
 Each call that takes the arrays themselves first finds out the type of all of them, which takes longer than what most
-calls are for; a handle has one type. Knows no rule of any scheduler.
+calls are for; a handle has one type. Knows how the compiler is told of it, and no rule of any scheduler.
 """
 
 from importlib import import_module
@@ -34,8 +34,9 @@ class Arrivals(NamedTuple):
 
 def arrivals_of(batch: Batch, first: int) -> Arrivals:
     """The requests of a batch, of which the first has this number."""
-    starts = _NOTHING if batch.prefix_from is None else batch.prefix_from
-    return Arrivals(first, *batch[:4], starts, _NOTHING if batch.prefixes is None else batch.prefixes)
+    if batch.prefix_from is None or batch.prefixes is None:
+        return Arrivals(first, *batch[:4], _NOTHING, _NOTHING)
+    return Arrivals(first, *batch[:4], batch.prefix_from, batch.prefixes)
 
 
 @_structref.register

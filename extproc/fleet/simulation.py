@@ -7,18 +7,19 @@ Memory is bounded by what is in flight. Knows no prices and draws no conclusions
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from extproc.fleet import engine, events
-from extproc.fleet.dispatch import LONG, SHORT, Dispatch, Routed, Single, budgets, usage_of
-from extproc.fleet.handle import arrivals_of, handle_of
+from extproc.fleet.dispatch import LONG, SHORT, Dispatch, Routed, Single, budgets, position, usage_of
+from extproc.fleet.handle import Arrivals, arrivals_of, handle_of
 from extproc.fleet.state import ENDED, FINISHED, VACANT, WATCHED, Records, State, grown, state_of
 from extproc.fleet.steered import Course
 from extproc.fleet.tally import PoolTally
 from extproc.fleet.values import Batch, Floats, Ints, Outcome, PoolSpec, Slo
-from extproc.routing.values import Decision, Pool
+from extproc.routing.values import Decision
 
 _SPAN_SAMPLES = 200
 
@@ -101,7 +102,6 @@ class Simulation:
         self._state: State = state_of(pools, seed=rules.seed)
         self._warm_up = int(rules.warm_up_share * rules.requests)
         self._watching: dict[int, Decision] = {}
-        self._decisions: Iterator[Decision] = iter(())
         self._seen = 0
         self._sample_s, self._next_sample_s = rules.sample_s, 0.0
         by_chance = _deaths(pools, np.random.default_rng((rules.seed, 1)))
@@ -116,8 +116,6 @@ class Simulation:
         number, last_s = 0, 0.0
         for batch in self._workload.batches(seed=self._rules.seed, requests=self._rules.requests):
             for part in _parts(batch, self._part()):
-                if isinstance(self._dispatch, Routed):
-                    self._decisions = self._dispatch.decide(part, number)
                 self._bring(part, number)
                 number += len(part.arrival_s)
                 last_s = float(part.arrival_s[-1])
@@ -135,12 +133,13 @@ class Simulation:
 
     def _bring(self, batch: Batch, first: int) -> None:
         """Requests in order, with looks at the fleet and deaths of engines between them."""
+        decisions = self._dispatch.decide(batch, first) if isinstance(self._dispatch, Routed) else iter(())
         begin = 0
         while begin < len(batch.arrival_s):
             at_s = min(self._next_sample_s, self._next_death.at_s, self._next_look_s)
             end = int(np.searchsorted(batch.arrival_s, at_s, side="right"))
             if end > begin:
-                self._submit(_slice(batch, begin, end), first + begin)
+                self._submit(_slice(batch, begin, end), first + begin, islice(decisions, end - begin))
             begin = max(begin, end)
             if begin < len(batch.arrival_s):
                 self._happen(at_s)
@@ -156,9 +155,9 @@ class Simulation:
             self._steered.look(self._state, at_s)
             self._next_look_s = at_s + self._steered.every_s
 
-    def _submit(self, batch: Batch, first: int) -> None:
+    def _submit(self, batch: Batch, first: int, decisions: Iterator[Decision]) -> None:
         if isinstance(self._dispatch, Routed):
-            self._route(self._decisions, batch, first)
+            self._route(decisions, batch, first)
             return
         pools = self._dispatch.pools_of(batch)
         self._judge(batch, pools, first)
@@ -169,21 +168,26 @@ class Simulation:
     def _route(self, decisions: Iterator[Decision], batch: Batch, first: int) -> None:
         """One by one: each decision may rest on answers that came just before it."""
         self._advance(float(batch.arrival_s[0]))
-        arrivals = arrivals_of(batch, first)
-        handle, pools = handle_of(self._state, arrivals), list[int]()
-        for at, decision in zip(range(len(batch.arrival_s)), decisions, strict=False):
-            pool = SHORT if decision.pool is Pool.SHORT else LONG
-            pools.append(pool)
+        arrivals, pools = arrivals_of(batch, first), list[int]()
+        handle = handle_of(self._state, arrivals)
+        for at, decision in enumerate(decisions):
+            pools.append(position(decision.pool))
             if decision.observe:
                 self._watching[first + at] = decision
-            while (happened := events.bring(handle, at, pool, decision.observe)) == events.NO_ROOM:
-                self._make_room()
-                handle = handle_of(self._state, arrivals)
-            if happened == events.STOPPED:
-                self._advance(float(batch.arrival_s[at : at + 2][-1]))
-            elif happened == events.ANSWERED:
+            happened = events.bring(handle, at, pools[-1], int(decision.observe))
+            if happened == events.ANSWERED:
                 self._learn()
+            elif happened != events.HAPPENED:
+                self._bring_with_room(arrivals, at, pools[-1], int(decision.observe), happened)
+                handle = handle_of(self._state, arrivals)  # room was made: the state may be another
         self._judge(batch, np.array(pools), first)
+
+    def _bring_with_room(self, arrivals: Arrivals, at: int, pool: int, watched: int, happened: int) -> None:
+        """Make room until a request has come and time has passed, for either of which there was none."""
+        while happened == events.NO_ROOM:
+            self._make_room()
+            happened = events.bring(handle_of(self._state, arrivals), at, pool, watched)
+        self._advance(float(arrivals.arrival_s[min(at + 1, len(arrivals.arrival_s) - 1)]))
 
     def _advance(self, until_s: float) -> None:
         while not events.advance(self._state, until_s):

@@ -65,6 +65,7 @@ class RequestMaker:
         self._noise: Floats = np.exp(rng.normal(0.0, NOISE, _NOISES))
         self._banks = [bank for category in CATEGORIES for bank in banks()[category]]
         self._bytes_per_token: Floats = np.array([bank.bytes_per_token for bank in self._banks])
+        self._is_wide: Mask = np.array([bank.ends is not None for bank in self._banks])
         self._chosen: Ints = _shares(rng)
         self._systems = _systems(rng)
         self._system_tokens: Floats = np.array([np.inf if each is None else each.tokens for each in self._systems])
@@ -111,12 +112,10 @@ class RequestMaker:
     def _measured(self, chosen: Ints, starts: Ints, wanted_bytes: Ints) -> tuple[Ints, Ints]:
         """Characters and bytes of each text."""
         chars, sizes = wanted_bytes.copy(), wanted_bytes.copy()
-        for number in np.unique(chosen).tolist():
-            bank = self._banks[number]
-            if bank.ends is not None:
-                of_bank = chosen == number
-                chars[of_bank] = bank.chars_of(wanted_bytes[of_bank])
-                sizes[of_bank] = bank.bytes_of(starts[of_bank], chars[of_bank])
+        for number in np.unique(chosen[self._is_wide[chosen]]).tolist():
+            bank, of_bank = self._banks[number], chosen == number
+            chars[of_bank] = bank.chars_of(wanted_bytes[of_bank])
+            sizes[of_bank] = bank.bytes_of(starts[of_bank], chars[of_bank])
         return chars, sizes
 
     def _prompt(self, text: str, text_bytes: int, toolset: int, system: _System | None) -> Prompt:
@@ -129,9 +128,10 @@ class RequestMaker:
             return Prompt([text], [], [user], _NO_CONTEXT, text_bytes, message_count=1)
         json_text, count = self._toolsets[toolset]
         context = (msgspec.Raw(json_text), *_NO_CONTEXT[1:])
-        prompt = Prompt([text], [json_text], [user], context, text_bytes + len(json_text), len(json_text))
-        prompt.message_count, prompt.tool_count = 1, count
-        return prompt
+        text_bytes += len(json_text)
+        return Prompt(
+            [text], [json_text], [user], context, text_bytes, len(json_text), message_count=1, tool_count=count
+        )
 
     def _request(self, prompt: Prompt, declared: int) -> Request:
         facts = RequestFacts(
@@ -213,7 +213,7 @@ def _system(rng: np.random.Generator, number: int) -> _System:
     bank = banks()[Category.PROSE][number % 3]
     start, size = int(rng.integers(BANK_CHARS)), _SYSTEM_BYTES[number % len(_SYSTEM_BYTES)]
     text = bank.cut(start, size)
-    assert text.isascii(), "a character is a byte"
+    assert bank.ends is None, "a character is a byte"
     return _System(Message(role="system", content=text), text, size, size / bank.bytes_per_token)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from extproc.compiled import is_kept
 from extproc.fleet import events
 from extproc.fleet.dispatch import Dispatch, Oracle, Routed
+from extproc.fleet.handle import handle_of
 from extproc.fleet.simulation import RunRules, simulate
 from extproc.fleet.values import InstanceSpec, PoolSpec, StepTimes
 from extproc.fleet.workload import Options, synthetic
@@ -38,7 +39,7 @@ class Compile:
 
 def is_due() -> bool:
     """Whether this machine has not compiled this release of the simulator yet."""
-    called: tuple[Callable[..., object], ...] = (events.advance, events.feed, events.bring, events.look)
+    called: tuple[Callable[..., object], ...] = (events.advance, events.feed, handle_of, events.bring, events.look)
     return not all(is_kept(function) for function in called)
 
 

@@ -41,7 +41,7 @@ def test_kept_code_belongs_to_all_sources() -> None:
 
 def test_constants_come_from_marked_sources() -> None:
     """Compiled code takes constants in when it is compiled: the modules that hold them are marked too."""
-    for name in ("engine.py", "events.py", "prefixcache.py"):
+    for name in ("engine.py", "events.py", "handle.py", "prefixcache.py"):
         lines = (FOLDER / name).read_text(encoding="utf-8").splitlines()
         imported = {line.split()[1] for line in lines if line.startswith("from extproc.fleet.")}
         names = {f"{module_name.rsplit('.', 1)[1]}.py" for module_name in imported} - {"compiled.py"}

@@ -161,7 +161,7 @@ def test_advance_stops_where_room_ends() -> None:
 def bring_and_advance(state: State, number: int, until_s: float, *, watched: bool = False) -> int:
     """A small request at the beginning, another one later, and what came of the first until then."""
     arrivals = arrivals_of(batch_of([Asked(0.0, 10, 20), Asked(until_s, 10, 20)]), number)
-    return events.bring(handle_of(state, arrivals), 0, 0, watched)
+    return events.bring(handle_of(state, arrivals), 0, 0, int(watched))
 
 
 def test_what_came_of_a_request_is_told() -> None:

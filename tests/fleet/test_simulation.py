@@ -8,11 +8,12 @@ import pytest
 
 from extproc.fleet.dispatch import SHORT, Chance, Oracle, Routed
 from extproc.fleet.simulation import Run, RunRules, Simulation, simulate
+from extproc.fleet.state import state_of
 from extproc.fleet.tally import together
 from extproc.fleet.values import Balancing, Batch, InstanceSpec, Outcome, PoolSpec, Slo
 from extproc.routing.values import Pool
 from extproc.settings import Settings
-from tests.fleet.reference import Fixed, play, pool_of, random_batch, spec_of
+from tests.fleet.reference import Asked, Fixed, batch_of, play, pool_of, random_batch, spec_of
 
 SPEC = spec_of(kv_blocks=400, max_num_seqs=16, max_num_batched_tokens=256)
 SMALL = spec_of(kv_blocks=120, max_num_seqs=16, max_num_batched_tokens=256, max_model_len=256)
@@ -185,6 +186,36 @@ def test_the_router_in_the_loop_is_completed_once_for_each_request() -> None:
     assert sum(routed.decisions.values()) == REQUESTS
     assert len(routed.corrections) > 200
     assert_conserved(simulation.run, BATCH, simulation._rules)
+
+
+@pytest.mark.parametrize("places", [1, 3, 4])
+def test_a_run_does_not_depend_on_the_room_it_begins_with(places: int) -> None:
+    """Where it begins with few places it makes more whenever they run out, be it while time passes after a request."""
+    pair = replace(SPEC, max_num_seqs=2)  # room for four ended requests, so that it runs out of that too
+    crowd = [Asked(at_s, 10, 10) for at_s in (*3 * [0.0], *3 * [0.3], *2 * [0.6], *8 * [0.9])]
+    for pools, batch in ((split(pair, pair), batch_of(crowd)), (split(), BATCH)):
+        rules = RunRules(len(batch.arrival_s))
+        roomy, tight = (Simulation(pools, Fixed(batch), Routed(SETTINGS, seed=3), rules=rules) for _ in range(2))
+        tight._state = state_of(pools, seed=rules.seed, places=places, ended=0)
+        for simulation in (roomy, tight):
+            list(simulation.steps())
+        assert len(tight._state.requests) > places
+        assert counted(tight.run) == counted(roomy.run)
+
+
+def counted(run: Run) -> list[object]:
+    """What a run came to, but for sums of times, which depend on what is added to what first."""
+    return [
+        (
+            pool.outcomes,
+            pool.met_slo,
+            pool.preemptions,
+            pool.series,
+            pool.e2e.counts.tolist(),
+            pool.ttft.counts.tolist(),
+        )
+        for pool in run.pools
+    ]
 
 
 def test_samples_are_those_of_the_whole_run() -> None:

@@ -59,8 +59,19 @@ def test_no_prompt_is_longer_than_its_bytes_allow(
     assert made.facts.model == "a-model"
 
 
+def test_requests_are_made_together_as_alone() -> None:
+    """Of all kinds and lengths: none depends on what is made beside it; of none come none."""
+    rng = np.random.default_rng(1)
+    prompts, categories = rng.integers(1, 30_000, 500), rng.integers(0, len(CATEGORIES), 500).astype(np.int8)
+    declared = np.where(rng.random(500) < 0.3, ABSENT, 100)
+    for at, made in enumerate(MAKER.make(prompts, declared, categories, 50)):
+        alone = made_by(MAKER, int(prompts[at]), int(declared[at]), int(categories[at]), 50 + at)
+        assert (made.facts, made.prompt) == (alone.facts, alone.prompt)
+    assert list(MAKER.make(prompts[:0], declared[:0], categories[:0], 50)) == []
+
+
 def test_requests_depend_on_seed_and_number_alone() -> None:
-    """Neither on what is made beside them, nor on its order, nor on the maker."""
+    """Neither on the order in which they are made nor on the maker."""
     again = RequestMaker(7, model="a-model")
     later = [made_by(again, 900, 5, 0, number).facts for number in (3, 2, 1)]
     assert [made_by(MAKER, 900, 5, 0, number).facts for number in (1, 2, 3)] == later[::-1]
