@@ -44,7 +44,8 @@ def compiled_for(signature: str) -> Callable[[Callable[_Arguments, _Value]], Cal
     def compiling(function: Callable[_Arguments, _Value]) -> Callable[_Arguments, _Value]:
         dispatcher: Any = compiled(function)
         if _COMPILER is not None:
-            _compile(dispatcher, types)
+            dispatcher.compile(types)
+            dispatcher.disable_compile()
         return cast("Callable[_Arguments, _Value]", dispatcher)
 
     return compiling
@@ -60,26 +61,63 @@ def compiled(function: Callable[_Arguments, _Value]) -> Callable[_Arguments, _Va
     try:
         dispatcher = _COMPILER(cache=True)(function)
     except RuntimeError:  # nowhere to keep it: a read-only installation of a user without a home
-        dispatcher = _COMPILER(function)
+        return cast("Callable[_Arguments, _Value]", _COMPILER(function))
+    dispatcher._cache = _Kept(dispatcher._cache)  # noqa: SLF001 - there is no public way to forgive
     return cast("Callable[_Arguments, _Value]", dispatcher)
 
 
-def _compile(dispatcher: Any, types: str) -> None:
-    """For these types and no others. What is kept may be damaged, and is then replaced; a disk may be full."""
-    try:
-        dispatcher.compile(types)
-    except Exception:  # noqa: BLE001 - whatever the damage
-        _forget(dispatcher)
-        dispatcher.compile(types)
-    dispatcher.disable_compile()
+class _Kept:
+    """The compiler's own place for the code of one function, but no fault there keeps the function from being compiled.
 
+    Its methods are those that the compiler calls.
+    """
 
-def _forget(dispatcher: Any) -> None:
-    """Empty what is kept of a function; where that cannot be done, keep nothing of it from now on."""
-    try:
-        dispatcher._cache.flush()  # noqa: SLF001 - there is no public way to say so
-    except OSError:
-        dispatcher._cache = import_module("numba.core.caching").NullCache()  # noqa: SLF001 - likewise
+    def __init__(self, place: Any) -> None:
+        self._place = place
+
+    @property
+    def cache_path(self) -> str | None:
+        """The folder; None where nothing is kept any more."""
+        path: str | None = self._place.cache_path
+        return path
+
+    @property
+    def _cache_file(self) -> Any:
+        """What says whether kept code is current."""
+        return getattr(self._place, "_cache_file", None)
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """The code for some types; None where it is not there, or damaged, and then to be replaced."""
+        try:
+            return self._place.load_overload(signature, target)
+        except Exception:  # noqa: BLE001 - whatever the damage
+            self.flush()
+            return None
+
+    def save_overload(self, signature: Any, code: Any) -> None:
+        """Keep it, unless the disk is full.
+
+        The compiler lists code before it writes it. What has that name until then must not be an older version's, and
+        nothing is listed that could not be written.
+        """
+        try:
+            self._remove_outdated()
+            self._place.save_overload(signature, code)
+        except OSError:
+            self.flush()
+
+    def _remove_outdated(self) -> None:
+        kept = self._cache_file
+        if kept is not None and not kept._load_index():  # noqa: SLF001 - there is no public way to ask
+            for path in Path(self._place.cache_path).glob(f"{Path(kept._index_name).stem}.*.nbc"):  # noqa: SLF001
+                path.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Empty what is kept; where that cannot be done, keep nothing from now on."""
+        try:
+            self._place.flush()
+        except OSError:
+            self._place = import_module("numba.core.caching").NullCache()
 
 
 def marked(function: Callable[_Arguments, _Value], mark: bytes) -> Callable[_Arguments, _Value]:

@@ -54,6 +54,7 @@ print(json.dumps({
     "from_disk": sum(getattr(getattr(added, "stats", None), "cache_hits", {}).values()),
 }))
 """
+CALLS = "import numpy as np; weighed = f.weighed(np.ones(1), b'a', 2); added = f.added(2, 3)"
 RESULTS = [80.0, 5, 0.75]
 """Worked by hand."""
 MACHINE_CODE, PYTHON = ["CPUDispatcher"] * 2, ["function"] * 2
@@ -232,35 +233,57 @@ def test_functions_work_wherever_their_code_can_be_kept(
 
 @compiled_here
 def test_a_full_disk_keeps_nothing_from_being_compiled(folder: Path) -> None:
-    """Where a folder takes files but not what is in them, a function with a signature is compiled all the same."""
-    program = (
-        "import json; from functions import weighed; print(json.dumps([type(weighed).__name__, weighed.stats[0]]))"
-    )
-    assert run(folder, FULL_DISK + program) == ["CPUDispatcher", None]
+    """Where a folder takes files but not what is in them, functions are compiled all the same, and none is listed."""
+    told = run(folder, FULL_DISK + REPORT)
+    assert (told["kinds"], told["results"], told["is_kept"]) == (MACHINE_CODE, RESULTS, False)
+    assert [path.suffix for path in (folder / "__pycache__").iterdir() if path.suffix == ".nbc"] == []
 
 
 @compiled_here
-@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+def test_a_disk_that_fills_up_leaves_nothing_listed(folder: Path) -> None:
+    """When there was room to list a function and none for its code, the next process has it compiled again."""
+    index_only = "import numba.core.caching as c\ndef full(*_): raise OSError(28, 'No space left on device')\n"
+    told = run(folder, f"{index_only}c.IndexDataCacheFile._save_data = full\n{REPORT}")
+    assert (told["results"], told["is_kept"]) == (RESULTS, False)
+    assert not run(folder)["was_kept"]
+
+
+@compiled_here
+@pytest.mark.parametrize("name", ["weighed", "added"])
+@pytest.mark.parametrize("ending", [".nbi", "1.nbc"])
 @pytest.mark.parametrize("left", [0, 40])
-def test_what_is_damaged_is_replaced(folder: Path, ending: str, left: int) -> None:
+def test_what_is_damaged_is_replaced(folder: Path, name: str, ending: str, left: int) -> None:
     """A file cut short, as a power failure may leave it, is compiled anew once, and read again from then on."""
-    program = "import json; from functions import weighed; print(json.dumps(sum(weighed.stats.cache_hits.values())))"
+    program = f"import json; import functions as f; {CALLS}; print(json.dumps(sum(f.{name}.stats.cache_hits.values())))"
     assert run(folder, program) == 0
-    (kept,) = (folder / "__pycache__").glob(f"functions.weighed-*{ending}")
+    (kept,) = (folder / "__pycache__").glob(f"functions.{name}-*{ending}")
     kept.write_bytes(kept.read_bytes()[:left])
     assert [run(folder, program) for _ in range(2)] == [0, 1]
 
 
 @compiled_here
-def test_a_place_that_cannot_be_cleared_is_given_up(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["weighed", "added"])
+def test_a_place_that_cannot_be_cleared_is_given_up(folder: Path, name: str) -> None:
     """A folder in place of the file that lists what is kept: compiled for this process alone."""
-    program = "import json; from functions import weighed; print(json.dumps(weighed(np.ones(1), b'a', 2)))"
-    program = f"import numpy as np; {program}"
+    program = f"import json; import functions as f; {CALLS}; print(json.dumps([weighed, added, f.{name}.stats[0]]))"
     run(folder, program)
-    (kept,) = (folder / "__pycache__").glob("functions.weighed-*.nbi")
+    (kept,) = (folder / "__pycache__").glob(f"functions.{name}-*.nbi")
     kept.unlink()
     kept.mkdir()
-    assert run(folder, program) == 194.0
+    assert run(folder, program) == [194.0, 5, None]
+
+
+@compiled_here
+def test_no_older_code_is_there_while_new_code_is_listed(folder: Path) -> None:
+    """Between the two a process that comes by finds no code and compiles, rather than run what has been replaced."""
+    run(folder, MARK="one")
+    looking = (
+        "import numba.core.caching as c, pathlib\nsave, there = c.IndexDataCacheFile._save_data, []\n"
+        "def look(self, name, data):\n"
+        "    there.append(pathlib.Path(self._data_path(name)).exists())\n    save(self, name, data)\n"
+        f"c.IndexDataCacheFile._save_data = look\nimport json; import functions as f; {CALLS}; print(json.dumps(there))"
+    )
+    assert run(folder, looking, MARK="two") == [False]
 
 
 @compiled_here
