@@ -90,7 +90,7 @@ def summary(found: list[tuple[Case, dict[str, Any]]]) -> str:
     for case, plan in found:
         best = _best_split(plan)
         bases = [_by_baseline(plan, base) for base in _BASES]
-        cells = [case.title, plan["verdict"].replace("_", " "), *(_gpus(base) for base in bases), _gpus(best)]
+        cells = [case.title, _verdict(plan), *(_gpus(base) for base in bases), _gpus(best)]
         lines.append(_row([*cells, *(_saved(best, base) for base in _BASES)]))
     return "\n".join(lines) + "\n"
 
@@ -178,6 +178,15 @@ def _simulated(fleet: dict[str, Any], pool: dict[str, Any]) -> int:
     instances: int = pool["instances"]
     part = min(1.0, _CONFIRMED_MOST / sum(int(each["instances"]) for each in fleet["pools"]))
     return max(1, round(part * instances))
+
+
+def _verdict(plan: dict[str, Any]) -> str:
+    """With the single pool that it is about, where that is not B2 but one of other hardware."""
+    said: str = plan["verdict"].replace("_", " ")
+    tuned, other = (_by_baseline(plan, base) for base in ("B2", "B2_hardware"))
+    if other is None or (tuned is not None and tuned["usd_per_year"] <= other["usd_per_year"]):
+        return said
+    return f"{said}, beside {other['name']} with {_gpus(other)}"
 
 
 def _best_split(plan: dict[str, Any]) -> dict[str, Any] | None:

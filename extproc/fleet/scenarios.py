@@ -52,6 +52,8 @@ class SteadyFleet:
     max_num_seqs: int
     thresholds: tuple[int, ...]
     """To compare with, in hindsight."""
+    long_prefill_token_threshold: int = 0
+    """In the long pool; 0 for no bound."""
     slo: Slo = field(default_factory=Slo)
 
     def pools(self) -> tuple[PoolSpec, PoolSpec]:
@@ -67,6 +69,7 @@ class SteadyFleet:
             max_model_len=self.short_max_model_len if short else self.long_max_model_len,
             max_num_batched_tokens=self.short_max_num_batched_tokens if short else self.long_max_num_batched_tokens,
             max_num_seqs=self.max_num_seqs,
+            long_prefill_token_threshold=0 if short else self.long_prefill_token_threshold,
         )
         return PoolSpec(pool, self.short if short else self.long, spec)
 
@@ -221,23 +224,24 @@ RTX_4090 = SteadyFleet(
 )
 """40,000 tokens of KV cache an instance: memory bounds what runs, and a burst is preempted."""
 AGENTS = SteadyFleet(
-    name="Agents, 10 requests/s, Llama-3.1-70B on 19 + 20 times 8 A100",
+    name="Agents, 10 requests/s, Llama-3.1-70B on 6 + 24 times 8 A100",
     planned_by="dualpool plan --preset agent-heavy --rate 100 --max-model-len 131072 --model llama-3.1-70b"
     " --gpu a100-80gb --seeds 3, a tenth of it",
     model="llama-3.1-70b",
     gpu="a100-80gb",
     tensor_parallel=8,
-    short=19,
-    long=20,
+    short=6,
+    long=24,
     rate_per_s=10.0,
     preset="agent-heavy",
-    threshold_tokens=12_288,
-    short_max_model_len=24_576,
+    threshold_tokens=8192,
+    short_max_model_len=16_384,
     long_max_model_len=131_072,
-    short_max_num_batched_tokens=1024,
+    short_max_num_batched_tokens=512,
     long_max_num_batched_tokens=2048,
+    long_prefill_token_threshold=512,
     max_num_seqs=256,
-    thresholds=(8192, 16_384, 24_576),
+    thresholds=(4096, 6144, 12_288),
     slo=Slo(ttft_s=6.0),
 )
 """Prompts of 6,000 tokens in the mean and up to 64,000: few requests wait, and each waits long."""
@@ -254,6 +258,6 @@ SCENARIOS = (
     Scenario("bursts, 4090", "twice the traffic for 20 s every two minutes", RTX_4090, bursts),
     Scenario("longer, 4090", "1.6 times the long requests, half the short ones, and back", RTX_4090, longer),
     Scenario("half of short, 4090", "6 of 12 gone for three minutes", RTX_4090, steady, half_dies(0, 12)),
-    Scenario("half of short, agents", "10 of 19 gone for three minutes", AGENTS, steady, half_dies(0, 19)),
+    Scenario("half of short, agents", "3 of 6 gone for three minutes", AGENTS, steady, half_dies(0, 6)),
 )
 """All of them."""

@@ -115,6 +115,15 @@ def test_savings_are_of_the_other_fleets_cost() -> None:
     assert line.endswith("| 75.0 % (74.0 to 76.0 %) | 50.0 % (48.0 to 52.0 %) |")
 
 
+def test_the_verdict_names_a_cheaper_pool_of_other_hardware() -> None:
+    """What two pools save against B2 may be what any pool saves there; a dearer one is not named."""
+    tool = script("plans")
+    for gpus, named in ((3_000, ", beside B2 tuned, 1x l40s with 3,000 (2,984 to 3,000)"), (3_200, "")):
+        other = fleet("B2_hardware", "none", gpus, name="B2 tuned, 1x l40s")
+        answer = plan() | {"fleets": [*plan()["fleets"], other]}
+        assert f"| split{named} |" in tool.summary([(tool.CASES[0], answer)])
+
+
 def test_a_case_shows_one_pool_and_what_our_router_parts() -> None:
     """Rows of the oracle and of other routers are for another document; the command stands above the tables."""
     tool = script("plans")
