@@ -118,7 +118,7 @@ def _instances(
 
 def _with_sequences(instance: InstanceSpec, choice: Choice, count: int) -> InstanceSpec:
     """The same with other max_num_seqs, and a batch that holds them."""
-    gpu = next(gpu for gpu in choice.gpus if instance.name.endswith(gpu.name))
+    gpu = next(gpu for gpu in choice.gpus if instance.name == f"{instance.gpus}x {gpu.name}")
     return instance_of(
         choice.model,
         gpu,

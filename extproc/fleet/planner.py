@@ -237,7 +237,9 @@ class Planner:
     ) -> Plan:
         usd = [fleet.usd_per_hour() for fleet in fleets]
         priced = self._options.priced
-        found = verdicts.conclude(usd, plans, sweep, by_chance=self._confirm, priced=priced)
+        found = verdicts.conclude(
+            usd, plans, sweep, by_chance=self._confirm, priced=priced, percentile=self._options.slo.percentile
+        )
         sentence, notes = found.sentence, verdicts.notes(self._options, plans, found.recommended)
         if not self._confirm:
             sentence = f"By the closed form alone, not confirmed by simulation: {sentence}"

@@ -17,9 +17,8 @@ from extproc.fleet.recording import Recording
 from extproc.fleet.validateassumed import gpu_of, model_of, remarks_of
 from extproc.fleet.values import BLOCK_TOKENS, InstanceSpec, StepTimes
 
-_RESERVES_FULL_SEQUENCE = (0, 19)
 _ASYNC_SCHEDULING = (0, 14)
-"""Releases from which both are vLLM's defaults (0.14's release notes; the other was recorded with 0.19.0)."""
+"""The release from which it is vLLM's default (0.14's release notes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,11 @@ def set_up(recording: Recording, *, gpu: str | Gpu | None, model: str | None, pr
         steps=_profiled_steps(recording.directory, used_model, limits) if profiled else None,
         custom_all_reduce=engine.custom_all_reduce,
     )
-    reserves = _by_release(engine.reserve_full_sequence, vllm, _RESERVES_FULL_SEQUENCE)
+    if engine.reserve_full_sequence is not None:
+        instance = replace(instance, reserve_full_sequence=engine.reserve_full_sequence)
     of_speed = () if profiled else (*remarks, *remarks_of(used_gpu, used_model, engine))
     return Setup(
-        instance=replace(instance, reserve_full_sequence=reserves),
+        instance=instance,
         instances=engine.data_parallel_size,
         gpu=used_gpu.name,
         model=used_model.name,

@@ -40,6 +40,11 @@ class _Measure(NamedTuple):
     verb: str
 
 
+_NONE = "No number of these GPUs keeps the objective."
+_NOT_KEPT = (
+    "Every fleet that was sized missed the objective when it was simulated whole: nothing can be recommended. Simulate"
+    " more requests (--requests)."
+)
 _MONEY, _GPUS = _Measure("cost", "cost"), _Measure("GPUs", "take")
 
 
@@ -59,8 +64,9 @@ def conclude(
     *,
     by_chance: bool = True,
     priced: bool = True,
+    percentile: float = 99.0,
 ) -> Conclusion:
-    """The verdict.
+    """The verdict. A fleet that was simulated whole and missed the objective has no part in it.
 
     Args:
         usd: price per hour of each fleet in each replication, sized for that one alone; empty where infeasible.
@@ -68,12 +74,14 @@ def conclude(
         sweep: by threshold.
         by_chance: whether the prices are of random replications, so that one alone proves nothing; else calculated.
         priced: whether prices are money; else each GPU counts alike.
+        percentile: of requests that must keep the objective.
     """
-    buildable = [at for at, prices in enumerate(usd) if prices]
+    sized = [at for at, prices in enumerate(usd) if prices]
+    buildable = [at for at in sized if not misses(fleets[at], percentile)]
     one_pool = [at for at in buildable if fleets[at].threshold_tokens is None]
     ours = [at for at in buildable if fleets[at].router is RouterKind.ANYTIME]
     if not one_pool and not ours:
-        return Conclusion(Verdict.INFEASIBLE, "No number of these GPUs keeps the objective.", None, ())
+        return Conclusion(Verdict.INFEASIBLE, _NOT_KEPT if sized else _NONE, None, ())
     base = min(one_pool, key=lambda at: sum(usd[at]), default=None)
     better = [at for at in ours if base is None or _is_cheaper(usd, fleets, at, base, by_chance=by_chance)]
     split = min(better or ours, key=lambda at: sum(usd[at]), default=None)
@@ -86,6 +94,11 @@ def conclude(
     savings = tuple(_saving(usd, fleets, recommended, other) for other in one_pool if other != recommended)
     sentence = _sentence(verdict, fleets[recommended], against, _MONEY if priced else _GPUS)
     return Conclusion(verdict, sentence, recommended, savings)
+
+
+def misses(fleet: FleetPlan, percentile: float) -> bool:
+    """Whether too few requests kept the objective when the fleet was simulated whole."""
+    return fleet.confirmed is not None and fleet.confirmed.fleet.slo_share.mean < percentile / 100
 
 
 def _is_cheaper(
@@ -216,11 +229,12 @@ def _replications(options: PlanOptions) -> list[str]:
 
 def _missed(fleet: FleetPlan, slo: Slo) -> str | None:
     """Where the confirmation contradicts the size."""
-    if fleet.confirmed is None or not fleet.confirmed.fleet.slo_share.mean < slo.percentile / 100:
+    if fleet.confirmed is None or not misses(fleet, slo.percentile):
         return None
     return (
         f"{fleet.name}: confirmed at the stated traffic, {100 * fleet.confirmed.fleet.slo_share.mean:.1f} % of requests"
-        " keep the objective, too few. Do not build it so; simulate more requests (--requests)."
+        " keep the objective, too few. Do not build it so; simulate more requests (--requests). It is left out of the"
+        " verdict."
     )
 
 

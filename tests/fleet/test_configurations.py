@@ -5,9 +5,17 @@ import pytest
 
 from extproc.errors import ConfigurationError
 from extproc.fleet.capacity import Capacities, capacity
-from extproc.fleet.configurations import Choice, cheapest, default_instance, slots_instance, tuned_instance
+from extproc.fleet.configurations import (
+    Choice,
+    _with_sequences,
+    cheapest,
+    default_instance,
+    slots_instance,
+    tuned_instance,
+)
 from extproc.fleet.cost import rate_within_slo
 from extproc.fleet.hardware.catalog import builtin
+from extproc.fleet.hardware.instances import instance_of
 from extproc.fleet.hardware.versions import defaults
 from extproc.fleet.values import BLOCK_TOKENS, InstanceSpec, Slo
 from extproc.fleet.workload import Lengths
@@ -92,3 +100,12 @@ def test_a_version_that_is_none_is_refused() -> None:
     """It is not taken for a GPU that does not fit."""
     with pytest.raises(ConfigurationError, match="version"):
         tuned_instance(replace(CHOICE, vllm="new"), KNOWN, LONGEST)
+
+
+def test_sequences_are_tuned_on_the_instances_own_gpu() -> None:
+    """Where one GPU's name ends in another's: a tuned GH200 is no H200, in whatever order they are given."""
+    gpus = tuple(CATALOG.gpu(name) for name in ("h200", "gh200"))
+    instances = [instance_of(CHOICE.model, gpu, 1, max_model_len=LONGEST) for gpu in gpus]
+    for given in (gpus, gpus[::-1]):
+        found = [_with_sequences(instance, replace(CHOICE, gpus=given), 64) for instance in instances]
+        assert [(spec.name, spec.max_num_seqs) for spec in found] == [("1x h200", 64), ("1x gh200", 64)]

@@ -74,6 +74,24 @@ def test_two_pools_that_surely_save_are_recommended() -> None:
     assert "instead of 4 of the best single pool (B2)" in found.sentence
 
 
+def test_a_fleet_that_missed_the_objective_is_out_of_the_comparison() -> None:
+    """A cheap split that does not serve its traffic is not recommended, nor does a pool that fails hide a saving."""
+    kept, failed = confirmed_with(0.995), confirmed_with(0.8)
+    b1, b2, split = (replace(each, confirmed=kept) for each in (B1, B2, SPLIT))
+    found = concluded([20, 20], [10, 10], [8, 8], fleets=(b1, b2, replace(split, confirmed=failed)))
+    assert (found.verdict, found.recommended) == (Verdict.NO_DIFFERENCE, 1)
+    assert "two pools do not keep the objective" in found.sentence
+    found = concluded([20, 20], [10, 10], [12, 12], fleets=(b1, replace(b2, confirmed=failed), split))
+    assert (found.verdict, found.recommended) == (Verdict.SPLIT, 2)
+    assert [saving.against for saving in found.savings] == ["B1"]
+    nothing = concluded(
+        [20, 20], [10, 10], [8, 8], fleets=[replace(each, confirmed=failed) for each in (b1, b2, split)]
+    )
+    assert (nothing.verdict, nothing.recommended) == (Verdict.INFEASIBLE, None)
+    assert "--requests" in nothing.sentence
+    assert "No number of these GPUs" in concluded([], [], []).sentence
+
+
 def test_a_saving_that_chance_explains_is_none() -> None:
     """Cheaper on average but not in every way: the interval reaches below zero."""
     found = concluded([20, 20], [10, 10], [8, 9.9])

@@ -94,6 +94,7 @@ def instance_of(
         watermark=watermark,
         long_prefill_token_threshold=long_prefill_token_threshold,
         overflow=overflow or by_default.overflow,
+        reserve_full_sequence=by_default.reserve_full_sequence,
         max_queued_requests=max_queued_requests,
         prefix_caching=prefix_caching,
         api_s=api_s,

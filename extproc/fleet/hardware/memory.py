@@ -101,7 +101,7 @@ def check_context(placement: Placement, max_model_len: int, blocks: int) -> None
 
 def _way_out(placement: Placement, tokens: int) -> str:
     for tp in _TENSOR_PARALLEL:
-        if tp > placement.tp and placement.model.heads % tp == 0:
+        if tp > placement.tp and _divides(placement.model, tp):
             wider = Placement(
                 placement.model,
                 placement.gpu,
@@ -154,6 +154,17 @@ def _check_tp(model: Model, tp: int) -> None:
         raise ConfigurationError(
             f"--tensor-parallel-size {tp} does not divide the {model.heads} attention heads of {model.name}."
         )
+    if not _divides(model, tp):
+        raise ConfigurationError(
+            f"--tensor-parallel-size {tp} neither divides the {model.kv_heads} KV heads of {model.name} nor is a"
+            " multiple of them."
+        )
+
+
+def _divides(model: Model, tp: int) -> bool:
+    """Whether vLLM can part the heads: those of KV evenly too, or each copied equally often, as it asserts."""
+    evenly = model.latent is not None or model.kv_heads % tp == 0 or tp % model.kv_heads == 0
+    return model.heads % tp == 0 and evenly
 
 
 def _gpus(placement: Placement) -> str:

@@ -14,6 +14,8 @@ from extproc.fleet.values import Overflow
 LATEST = "0.33"
 _FIRST = (0, 6)
 """The oldest whose rules were read; builds without a tag call themselves older."""
+_RESERVES_FULL_SEQUENCE = (0, 19)
+"""First recorded with 0.19.0; 0.17.1 has no such gate."""
 _UTILIZATION_092 = (0, 20)
 _CUDA_GRAPHS_RESERVED = (0, 21)
 _LARGE_TIER = (0, 25)
@@ -31,6 +33,8 @@ class Defaults(NamedTuple):
     reserves_cuda_graphs: bool
     """Whether memory for CUDA graphs is estimated and kept before the KV cache is sized."""
     overflow: Overflow
+    reserve_full_sequence: bool
+    """Whether a request is admitted only if all of its tokens fit (scheduler_reserve_full_isl)."""
 
 
 def defaults(version: str, gpu: Gpu) -> Defaults:
@@ -47,6 +51,7 @@ def defaults(version: str, gpu: Gpu) -> Defaults:
         gpu_memory_utilization=0.92 if release >= _UTILIZATION_092 else 0.90,
         reserves_cuda_graphs=release >= _CUDA_GRAPHS_RESERVED,
         overflow=Overflow.CLAMP if release >= _CLAMPS else Overflow.REJECT,
+        reserve_full_sequence=release >= _RESERVES_FULL_SEQUENCE,
     )
 
 

@@ -80,3 +80,15 @@ def test_what_does_not_fit_is_refused() -> None:
         instance_of(llama, a100, 1, max_model_len=1024)
     with pytest.raises(ConfigurationError, match="does not divide the 64 attention heads"):
         instance_of(llama, a100, 3, max_model_len=1024)
+
+
+def test_heads_of_kv_are_parted_evenly_or_copied_whole() -> None:
+    """As vLLM asserts of every attention layer: ten heads on two, five or ten GPUs, or each of them on two."""
+    phi, a100 = builtin().model("phi-4"), builtin().gpu("a100-80gb")
+    assert phi.kv_heads == 10
+    assert [instance_of(phi, a100, tp, max_model_len=1024).gpus for tp in (1, 2, 5, 10, 20)] == [1, 2, 5, 10, 20]
+    for tp in (4, 8):
+        with pytest.raises(ConfigurationError, match="10 KV heads"):
+            instance_of(phi, a100, tp, max_model_len=1024)
+    with pytest.raises(ConfigurationError, match="--tensor-parallel-size 2 would"):
+        instance_of(phi, builtin().gpu("l4"), 1, max_model_len=1024)

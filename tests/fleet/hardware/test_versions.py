@@ -2,6 +2,7 @@ import pytest
 
 from extproc.errors import ConfigurationError
 from extproc.fleet.hardware.catalog import builtin
+from extproc.fleet.hardware.instances import instance_of
 from extproc.fleet.hardware.versions import LATEST, defaults, settled
 from extproc.fleet.values import Overflow
 
@@ -28,6 +29,15 @@ def test_overflow_by_release() -> None:
     assert [defaults(vllm, gpu).overflow for vllm in ("0.31.0", "v0.32.0")] == [Overflow.REJECT, Overflow.CLAMP]
     with pytest.raises(ConfigurationError, match="cannot be read"):
         defaults("newest", gpu)
+
+
+def test_the_full_gate_by_release() -> None:
+    """Older releases admit a prompt whose first chunk fits, and an instance of theirs does so in the simulator."""
+    llama, gpu = builtin().model("llama-3.1-8b"), builtin().gpu("a100-80gb")
+    gated = {vllm: defaults(vllm, gpu).reserve_full_sequence for vllm in ("0.17.1", "0.19.0", LATEST)}
+    assert gated == {"0.17.1": False, "0.19.0": True, LATEST: True}
+    for vllm, gate in gated.items():
+        assert instance_of(llama, gpu, 1, max_model_len=8192, vllm=vllm).reserve_full_sequence is gate
 
 
 def test_records_without_a_release() -> None:
