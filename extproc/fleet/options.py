@@ -12,11 +12,13 @@ from extproc.fleet.cost import Assumed, budgets
 from extproc.fleet.hardware.entries import Gpu, Model
 from extproc.fleet.hardware.instances import instance_of
 from extproc.fleet.prices import counted
-from extproc.fleet.values import Floats, InstanceSpec, Ints, Slo, StepTimes
-from extproc.fleet.workload import Workload
+from extproc.fleet.values import ABSENT, Floats, InstanceSpec, Ints, Slo, StepTimes
+from extproc.fleet.workload import Workload, busiest
 from extproc.settings import Settings
 
 THRESHOLDS = (1024, 2048, 3072, 4096, 6144, 8192, 12_288, 16_384, 24_576, 32_768, 65_536)
+_IN_ORDER_MOST = 200_000
+"""Requests of a trace that are simulated in their order, the busiest: several seconds for each try of a whole pool."""
 _SLACK = 2.0
 """A long prompt may take so many times what its prefill takes on an instance that has nothing else to do."""
 
@@ -55,6 +57,18 @@ class PlanOptions:
     def tried_thresholds(self) -> tuple[int, ...]:
         """In ascending order, below the longest context."""
         return tuple(sorted(t for t in self.thresholds or THRESHOLDS if t < self.max_model_len))
+
+    def settling_s(self) -> float:
+        """Seconds in which a fleet that began empty comes near its usual load: what answers under way still take.
+
+        Of an answer of n tokens that is met under way, E[n²] ÷ 2E[n] tokens are left in the mean (renewal theory: long
+        ones are met more often), each in the objective's time per token.
+        """
+        lengths = self.workload.lengths()
+        declared = np.where(lengths.declared_tokens == ABSENT, lengths.output_tokens, lengths.declared_tokens)
+        written = np.minimum(lengths.output_tokens, declared)
+        left = float(lengths.weight @ written**2) / (2.0 * float(lengths.weight @ written))
+        return left * self.slo.tpot_s
 
     def choice(self, *, hardware: bool = False) -> Choice:
         """What an instance may be: on the first GPU, or with `hardware` on any of them."""
@@ -97,6 +111,7 @@ def completed(options: PlanOptions) -> PlanOptions:
     """
     if not options.tried_thresholds():
         raise ConfigurationError(f"No threshold lies below max_model_len {options.max_model_len}.")
+    options = replace(options, workload=busiest(options.workload, _IN_ORDER_MOST))
     fitting = _fitting(options)
     _check_lengths(options)
     if not all(gpu.usd_per_hour for gpu in options.gpus):

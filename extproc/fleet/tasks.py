@@ -23,9 +23,14 @@ _ERRORS_FROM, _ROUGHLY_FROM = 8_000, 4_000
 _ERRORS_TRIES = 10
 """Times the requests of a try, at most: who asks for little gets an answer soon."""
 _DRAWN_MOST = 1_000_000
+_SPARE = 4.0
+"""Times what a try takes by the closed form, that a search may come to fewer instances than that."""
 _SHARES_MIN = 1e-4
 _CONFIRM_S = 30.0
 """Simulated time of a confirmation, where that is more requests than three tries of sizing."""
+_SOON_SETTLED_S, _SETTLINGS = 30.0, 6.0
+"""Where a fleet takes longer to settle, a try and a confirmation are longer by so many times the difference: with
+answers of minutes a fleet of far too few instances is still filling up after a hundred seconds."""
 _CONFIRM_MOST = 150_000
 _INSTANCES_MOST = 400
 """A larger fleet is confirmed at a smaller scale: a random part of the traffic on that part of the instances."""
@@ -88,12 +93,13 @@ class Size:
     def perform(self) -> tuple[float | None, ...]:
         """For each pool, up to the first of which no number keeps the objective: that one is None."""
         drawn = draw(self.options.workload, seed=self.seed, requests=self._requests())
+        of_a_try = len(drawn) if self.options.workload.in_order else self.options.requests
         # Less time between the same requests: the fleet must keep the objective with reserves.
         faster = drawn.batch._replace(arrival_s=drawn.batch.arrival_s * self.options.utilisation_cap)
         parts = Drawn(faster).parted(quick_dispatch(self.draft, self.confusion, self.seed), len(self.draft.pools))
         counts: list[float | None] = []
         for at, (pool, part, slo) in enumerate(zip(self.draft.pools, parts, self._slos(parts), strict=True)):
-            rules = SizingRules(slo, self.options.requests, seed=self.seed)
+            rules = SizingRules(slo, of_a_try, self._try_s(), _WARM_UP_SHARE, self.seed)
             near = self.near[at] if self.near else None
             counts.append(instances_needed(pool.pool, pool.spec, part, pool.instances, rules, near))
             if counts[-1] is None:
@@ -106,14 +112,19 @@ class Size:
             return (self.options.slo,)
         return pool_slos(self.options.slo, len(parts[0]) / sum(map(len, parts)))
 
-    def _requests(self) -> int:
-        """Enough that each pool has as many as a try takes, thinned as it may be."""
-        return min(_DRAWN_MOST, math.ceil(max(self._requests_for(pool) for pool in self.draft.pools)))
+    def _try_s(self) -> float:
+        return TRY_S + _more_s(self.options)
 
-    def _requests_for(self, pool: PoolDraft) -> float:
-        thinned, share = max(1.0, 4 * pool.instances / SUBFLEET), max(_SHARES_MIN, pool.share)
-        in_time = TRY_S * share * self.options.rate_per_s / self.options.utilisation_cap
-        return max(self.options.requests * thinned, in_time * min(4.0, thinned)) / share
+    def _requests(self) -> int:
+        """Enough that each pool has as many as a try takes, thinned as it may be; of a trace in order whole turns."""
+        workload, spare = self.options.workload, 1.0 if self.options.workload.in_order else _SPARE
+        wanted = math.ceil(max(self._requests_for(pool, spare) for pool in self.draft.pools))
+        return workload.whole_turns(min(_DRAWN_MOST, wanted), _WARM_UP_SHARE)
+
+    def _requests_for(self, pool: PoolDraft, spare: float) -> float:
+        thinned, share = max(1.0, spare * pool.instances / SUBFLEET), max(_SHARES_MIN, pool.share)
+        in_time = self._try_s() * share * self.options.rate_per_s / self.options.utilisation_cap
+        return max(self.options.requests * thinned, in_time * min(spare, thinned)) / share
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +150,20 @@ class Confirm:
             PoolSpec(pool.pool, max(1, round(part * count)), pool.spec)
             for pool, count in zip(self.draft.pools, self.instances, strict=True)
         ]
-        requests = min(_CONFIRM_MOST, max(3 * self.options.requests, int(_CONFIRM_S * part * self.options.rate_per_s)))
-        drawn = draw(self.options.workload, seed=self.seed, requests=math.ceil(1.1 * requests / part))
-        traffic = drawn if part == 1.0 else drawn.thinned(part, most=requests, seed=self.seed)
-        rules = RunRules(
-            min(requests, len(traffic)), seed=self.seed, warm_up_share=_WARM_UP_SHARE, slo=self.options.slo
-        )
+        confirm_s = _CONFIRM_S + _more_s(self.options)
+        requests = min(_CONFIRM_MOST, max(3 * self.options.requests, int(confirm_s * part * self.options.rate_per_s)))
+        traffic = self._traffic(requests, part)
+        rules = RunRules(len(traffic), seed=self.seed, warm_up_share=_WARM_UP_SHARE, slo=self.options.slo)
         return replicate(pools, traffic, self._dispatch(), rules, self.draft.threshold_tokens)
+
+    def _traffic(self, requests: int, part: float) -> Drawn:
+        """So many requests of a part of the traffic; of a trace in order whole turns."""
+        workload = self.options.workload
+        if workload.in_order:
+            drawn = draw(workload, seed=self.seed, requests=workload.whole_turns(requests, _WARM_UP_SHARE))
+            return drawn if part == 1.0 else drawn.thinned(part, most=len(drawn), seed=self.seed)
+        drawn = draw(workload, seed=self.seed, requests=math.ceil(1.1 * requests / part))
+        return drawn.thinned(part, most=requests, seed=self.seed)
 
     def _dispatch(self) -> Dispatch | Routed:
         if self.draft.threshold_tokens is None or not learns(self.draft):
@@ -153,6 +171,11 @@ class Confirm:
         learn = Learn(self.options, self.draft.router, self.draft.threshold_tokens, self.seed)
         learned = self.learned or learn.perform()
         return unpacked(learned.router) if learned.router else quick_dispatch(self.draft, learned.confusion, self.seed)
+
+
+def _more_s(options: PlanOptions) -> float:
+    """Simulated time that long answers take on top."""
+    return _SETTLINGS * max(0.0, options.settling_s() - _SOON_SETTLED_S)
 
 
 def learns(draft: Draft) -> bool:

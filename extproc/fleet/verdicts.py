@@ -14,7 +14,6 @@ from extproc.fleet.answers import (
     SweepRow,
     Verdict,
 )
-from extproc.fleet.arrivals import Recorded
 from extproc.fleet.confirm import interval
 from extproc.fleet.options import PlanOptions
 from extproc.fleet.values import Slo
@@ -222,8 +221,11 @@ def _replications(options: PlanOptions) -> list[str]:
     found = []
     if options.seeds in _FEW:
         found.append(_FEW[options.seeds])
-    if options.seeds > 1 and isinstance(options.workload.arrivals, Recorded):
-        found.append("Every replication plays the same recorded requests: intervals do not tell how other days differ.")
+    if options.seeds > 1 and options.workload.in_order:
+        found.append(
+            "Every replication plays the same requests in their recorded order, and thresholds are chosen by them too:"
+            " intervals do not tell how other days differ."
+        )
     return found
 
 

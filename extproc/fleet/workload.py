@@ -4,8 +4,9 @@ A request's prompt and output always come from one and the same row, so what lon
 stays as it is in the source.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,6 +103,17 @@ class Workload:
             yield self._batch(arrival_s, done, of_rows, of_limits)
             done += len(arrival_s)
 
+    def whole_turns(self, requests: int, warm_up_share: float) -> int:
+        """At least so many requests; of rows in order as many as make whole turns behind a warm-up of that share.
+
+        All fleets then see the same requests, and each is judged by all of them: fleets that see other parts of a
+        trace, or only its beginning, cannot be compared.
+        """
+        if not self.in_order:
+            return requests
+        total = len(self.rows.prompt_tokens)
+        return math.ceil(max(1, math.ceil(requests / total)) * total / (1.0 - warm_up_share))
+
     def lengths(self) -> Lengths:
         """What the batches are drawn from; of more rows than `ROWS` evenly many along their totals."""
         prompt, output, declared = self.rows.prompt_tokens, self.rows.output_tokens, self.rows.declared_tokens
@@ -179,6 +191,23 @@ def of_trace(found: Trace, name: str, options: Options | None = None) -> Workloa
     declared = options.declared or (Exact() if rows.declared_tokens is None else AsRecorded())
     ordered = isinstance(arrivals, Recorded) or rows.prefixes is not None
     return Workload(name, _said_of(found, name), rows, arrivals, declared, ordered)
+
+
+def busiest(workload: Workload, requests: int) -> Workload:
+    """The so many requests in a row that come in the shortest time, where a trace has more; without their prefixes."""
+    total = len(workload.rows.prompt_tokens)
+    if not workload.in_order or total <= requests:
+        return workload
+    begin, arrivals = 0, workload.arrivals
+    if isinstance(arrivals, Recorded):
+        begin = int(np.argmin(arrivals.arrival_s[requests - 1 :] - arrivals.arrival_s[: total - requests + 1]))
+        times = arrivals.arrival_s[begin : begin + requests]
+        rate = arrivals.rate_per_s * own_rate_per_s(times) / own_rate_per_s(arrivals.arrival_s)
+        arrivals = Recorded(times - times[0], rate)
+    source = f"{workload.source} The busiest {requests:,} in a row of {total:,} are simulated, over and over."
+    columns = (None if column is None else column[begin : begin + requests] for column in workload.rows[:4])
+    rows = Rows(*columns)  # type: ignore[arg-type] # only the last one may be None
+    return replace(workload, rows=rows, arrivals=arrivals, source=source)
 
 
 def _said_of(found: Trace, name: str) -> str:

@@ -5,9 +5,12 @@ import pytest
 
 from extproc.errors import ConfigurationError
 from extproc.fleet.answers import RouterKind
+from extproc.fleet.arrivals import Recorded, own_rate_per_s
+from extproc.fleet.declared import AsRecorded
 from extproc.fleet.hardware.catalog import builtin
 from extproc.fleet.hardware.instances import instance_of
 from extproc.fleet.options import PlanOptions, alone_s, completed
+from extproc.fleet.samples import Rows
 from extproc.fleet.values import Slo, StepTimes
 from extproc.fleet.workload import Options, synthetic
 
@@ -47,6 +50,26 @@ def test_long_prompts_are_allowed_twice_what_they_take_alone() -> None:
     assert completed(OPTIONS).slo.ttft_s_per_token < slo.ttft_s_per_token
     given = replace(OPTIONS, slo=Slo(ttft_s_per_token=0.5))
     assert completed(given) == given
+
+
+def test_a_fleet_settles_as_slowly_as_long_answers_end() -> None:
+    """Answers of 100 and 300 tokens, met under way in proportion to their length: 125 tokens are left in the mean."""
+    rows = Rows(np.array([10, 10]), np.array([100, 300]), np.zeros(2, np.int8))
+    of_two = replace(OPTIONS, workload=replace(OPTIONS.workload, rows=rows), slo=Slo(tpot_s=0.1))
+    assert of_two.settling_s() == pytest.approx(12.5)
+    cut = replace(of_two, workload=replace(of_two.workload, rows=rows._replace(declared_tokens=np.array([100, 100])),
+                                           declared=AsRecorded()))  # fmt: skip
+    assert cut.settling_s() == pytest.approx(5.0)
+
+
+def test_the_busiest_part_of_a_long_trace_is_planned_for() -> None:
+    """All fleets are held to it; a trace that is short enough is played whole."""
+    times = np.concatenate([np.arange(10.0), 10.0 + np.arange(300_000) / 10.0])
+    rows = Rows(np.full(len(times), 100), np.full(len(times), 10), np.zeros(len(times), np.int8))
+    workload = replace(OPTIONS.workload, rows=rows, arrivals=Recorded(times, own_rate_per_s(times)), in_order=True)
+    planned = completed(replace(OPTIONS, workload=workload)).workload
+    assert len(planned.rows.prompt_tokens) == 200_000
+    assert planned.rate_per_s == pytest.approx(10.0)
 
 
 def test_a_question_without_an_answer_is_refused() -> None:

@@ -1,15 +1,19 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from extproc.fleet.answers import Baseline, RouterKind
+from extproc.fleet.arrivals import Recorded
 from extproc.fleet.capacity import capacity
 from extproc.fleet.confusion import Confused
 from extproc.fleet.dispatch import Oracle, Single
 from extproc.fleet.drafts import Draft, PoolDraft
 from extproc.fleet.hardware.catalog import builtin
 from extproc.fleet.options import PlanOptions, completed
+from extproc.fleet.samples import Rows
 from extproc.fleet.tasks import Confirm, Learn, Size, learns, quick_dispatch
+from extproc.fleet.values import Floats
 from extproc.fleet.workload import Options, synthetic
 from extproc.routing.values import Pool
 from tests.fleet.reference import spec_of
@@ -126,6 +130,35 @@ def test_a_large_fleet_is_confirmed_in_part() -> None:
     busy = replace(OPTIONS, workload=synthetic(Options(rate_per_s=40.0)), requests=100)
     run = Confirm(busy, draft(RouterKind.NONE), (4000,), 1).perform().run
     assert run.requests / run.simulated_s == pytest.approx(4.0, rel=0.2)
+
+
+def recorded(gaps_s: Floats) -> PlanOptions:
+    """A trace of equal requests with these gaps, played at 20 requests per second in the mean."""
+    rows = Rows(np.full(len(gaps_s), 150), np.full(len(gaps_s), 20), np.zeros(len(gaps_s), np.int8))
+    arrivals = Recorded(np.cumsum(gaps_s) - gaps_s[0], 20.0)
+    return replace(OPTIONS, workload=replace(WORKLOAD, rows=rows, arrivals=arrivals, in_order=True))
+
+
+def test_every_fleet_is_held_to_all_of_a_trace() -> None:
+    """Its peak comes last: by its beginning alone a fleet would be far smaller. One pool and two come to the same."""
+    even, peaked = (recorded(np.where(np.arange(2000) < 1500, 1.0, last)) for last in (1.0, 0.1))
+    one, two = (Size(peaked, draft(kind), 1).perform() for kind in (RouterKind.NONE, RouterKind.ORACLE))
+    (flat,) = Size(even, draft(RouterKind.NONE), 1).perform()
+    assert one[0] is not None
+    assert flat is not None
+    assert one[0] == sum(count or 0.0 for count in two)
+    assert one[0] > 4 * flat
+    assert Confirm(peaked, draft(RouterKind.NONE), (2,), 1).perform().run.counted == 2000, "each request once"
+
+
+def test_answers_of_minutes_take_longer_tries() -> None:
+    """Until the fleet has settled: simulated time grows by six times what it takes beyond half a minute."""
+    slow = replace(OPTIONS, workload=synthetic(Options(rate_per_s=1.0), output_tokens=2000, output_deviation=0.0))
+    assert slow.settling_s() == pytest.approx(80.0, rel=0.01)
+    short, long = (Size(options, draft(RouterKind.NONE), 1)._try_s() for options in (OPTIONS, slow))
+    assert short == 100.0
+    assert long == pytest.approx(100.0 + 6.0 * 50.0, rel=0.02)
+    assert Confirm(replace(slow, requests=10), draft(RouterKind.NONE), (9,), 1).perform().run.requests > 300
 
 
 def test_who_routes() -> None:

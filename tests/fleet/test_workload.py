@@ -10,7 +10,7 @@ from extproc.fleet.arrivals import BATCH, ArrivalKind, Bursty, Poisson, Recorded
 from extproc.fleet.declared import Absent, AsRecorded, Exact, parse_policy
 from extproc.fleet.samples import ROWS, FixedShare
 from extproc.fleet.values import ABSENT, CATEGORIES, Batch
-from extproc.fleet.workload import Options, Workload, of_file, of_preset, synthetic
+from extproc.fleet.workload import Options, Workload, busiest, of_file, of_preset, synthetic
 from extproc.routing.values import Category
 
 
@@ -35,6 +35,35 @@ def log(tmp_path: Path) -> Path:
         {"arrival_s": 16.0, "prompt_tokens": 400, "completion_tokens": 4, "max_tokens": 16, "category": "code"},
     ]
     return written(tmp_path, [dict(line) for line in lines])
+
+
+def test_requests_in_order_come_in_whole_turns(tmp_path: Path) -> None:
+    """As many as are asked for and more, behind a quarter of that for the warm-up; drawn ones as many as asked for."""
+    recorded = of_file(log(tmp_path))
+    assert [recorded.whole_turns(requests, 0.2) for requests in (1, 4, 5, 12)] == [5, 5, 10, 15]
+    assert of_preset("azure-2023").whole_turns(17, 0.2) == 17
+
+
+def test_the_busiest_part_of_a_long_trace(tmp_path: Path) -> None:
+    """Requests in a row that come in the least time, at their own pace; short traces and drawn ones stay as they are."""
+    workload = of_file(log(tmp_path), Options(rate_per_s=1.0))
+    three = busiest(workload, 3)
+    assert three.rows.prompt_tokens.tolist() == [100, 200, 300]
+    assert first(three, 3).arrival_s.tolist() == pytest.approx([0.0, 0.5, 0.75])
+    assert three.rate_per_s == pytest.approx(2 / 0.75)
+    assert "busiest 3 in a row of 4" in three.source
+    assert busiest(workload, 4) is workload
+    drawn = of_preset("azure-2023")
+    assert busiest(drawn, 3) is drawn
+
+
+def test_rows_in_order_without_times_are_the_first(tmp_path: Path) -> None:
+    """Where prefixes alone give the order, no part of it is busier than another."""
+    lines = [{"timestamp": 1000 * n, "input_length": 600, "output_length": 5, "hash_ids": [n, 9]} for n in range(5)]
+    workload = busiest(of_file(written(tmp_path, lines), Options(arrivals=ArrivalKind.POISSON, rate_per_s=1.0)), 2)
+    assert workload.in_order
+    assert len(workload.rows.prompt_tokens) == 2
+    assert workload.rate_per_s == 1.0
 
 
 def same(left: Batch, right: Batch) -> bool:
