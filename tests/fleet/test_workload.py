@@ -45,7 +45,7 @@ def test_requests_in_order_come_in_whole_turns(tmp_path: Path) -> None:
 
 
 def test_the_busiest_part_of_a_long_trace(tmp_path: Path) -> None:
-    """Requests in a row that come in the least time, at their own pace; short traces and drawn ones stay as they are."""
+    """Requests in a row that come in the least time, at their own pace; short traces and drawn ones stay."""
     workload = of_file(log(tmp_path), Options(rate_per_s=1.0))
     three = busiest(workload, 3)
     assert three.rows.prompt_tokens.tolist() == [100, 200, 300]
