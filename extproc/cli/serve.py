@@ -1,7 +1,6 @@
 """`dualpool serve`: the ext_proc service."""
 
 import os
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,7 +91,6 @@ def serve(  # noqa: PLR0917 - typer passes every option by name
         "explain_headers": explain_headers,
     }
     _keep_standard_streams()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # sent before it is listened for, it would end the process
     source = Source(config, {"listen": listen, "metrics_listen": metrics_listen, **given})
     settings = source.load()
     configure_logging(settings.log_format, settings.log_level)
@@ -127,14 +125,14 @@ def _keep_standard_streams() -> None:
 
 
 def _supervise(settings: "Settings", flags: list[str], count: int) -> None:
-    """Several processes, and one that keeps them running."""
-    import uvloop
+    """Several processes, and one that keeps them running. Not on uvloop, which starts them with no signal held back."""
+    import asyncio
 
     from extproc.server.supervisor import Supervisor, meeting_place, supervise, workers_of
 
     with meeting_place(settings) as folder:
         supervisor = Supervisor(workers_of(settings, flags, count, folder), drain_s=settings.drain_s)
-        status = uvloop.run(supervise(supervisor))
+        status = asyncio.run(supervise(supervisor))
     if status:
         raise typer.Exit(status)
 

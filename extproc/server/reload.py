@@ -204,6 +204,7 @@ class Reloader:
 async def reloading(reloader: Reloader) -> AsyncIterator[None]:
     """Watch the settings for as long as the block lasts; SIGHUP asks for it at once, and no longer ends the process."""
     asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGHUP)
     loop.add_signal_handler(signal.SIGHUP, asked.set)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(reloader.run(asked))
@@ -211,6 +212,7 @@ async def reloading(reloader: Reloader) -> AsyncIterator[None]:
             yield
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, before)  # ignored, where the state is yet to be saved
             task.cancel()
 
 

@@ -174,11 +174,15 @@ class Supervisor:
         """From start to end. Its standard input ends with this process, and the worker with that."""
         environment = {**os.environ, **worker.environment}
         pipe = asyncio.subprocess.PIPE
+        # It inherits what is held back, and has a hangup only when it knows that one is not its end.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             process = await asyncio.create_subprocess_exec(*worker.command, stdin=pipe, env=environment)
         except OSError as error:  # no memory, no number or no file descriptor left at present: the others serve on
             _log.error("worker %d cannot be started: %s", worker.number, error.strerror)
             return _NOT_STARTED
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         self._processes[worker.number] = process
         if self._stopping.is_set():  # while it was started
             process.terminate()

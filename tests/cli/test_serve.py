@@ -1,5 +1,8 @@
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from typer.testing import CliRunner
 
@@ -34,3 +37,15 @@ def test_closed_standard_streams_are_no_harm() -> None:
         "os._exit(0 if taken == ['/dev/null'] * 3 else 1)\n"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_signals_are_heard_before_anything_is_imported(tmp_path: Path) -> None:
+    """Asked to read its settings anew it goes on, as it has not read them yet; asked to stop it ends with 0."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    (tmp_path / "typer.py").write_text(f"open({str(gate)!r}).read()\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path.cwd())])}
+    with subprocess.Popen([sys.executable, "-m", "extproc", "serve"], env=environment) as process, gate.open("w"):
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+        assert process.wait(timeout=30) == 0

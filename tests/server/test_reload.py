@@ -380,6 +380,17 @@ async def test_a_hangup_reads_at_once_and_harms_nothing(path: Path) -> None:
     assert process.threshold == 4096
 
 
+async def test_after_the_watch_a_hangup_means_what_it_meant_before(path: Path) -> None:
+    """Ignored from the start of the service on, it does not end one that is yet to save its state."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with reloading(Process(path).reloader):
+            assert signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def test_without_a_file_a_hangup_changes_nothing() -> None:
     """There is nothing to read but the environment, which does not change."""
     running, ledger = Running(Settings(), 0.0), Ledger()

@@ -126,12 +126,31 @@ async def test_one_that_does_not_drain_is_killed(tmp_path: Path) -> None:
 async def test_signals_are_passed_on(tmp_path: Path) -> None:
     """A hangup reaches the workers and ends nobody; the request to stop ends all."""
     heard = f"signal.signal(signal.SIGHUP, lambda *_: open({str(tmp_path / 'heard')!r}, 'w'))\n"
+    heard += "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})\n"
     supervisor = Supervisor([worker(tmp_path, 0, WAIT, before="import signal\n" + heard)], drain_s=5)
     task = asyncio.ensure_future(supervise(supervisor))
     await until(lambda: starts(tmp_path, 0) == 1 and supervisor._processes)
     os.kill(os.getpid(), signal.SIGHUP)
     await until((tmp_path / "heard").exists)
     os.kill(os.getpid(), signal.SIGTERM)
+    assert await task == 0
+    assert starts(tmp_path, 0) == 1
+
+
+async def test_a_hangup_ends_no_worker_that_starts(tmp_path: Path) -> None:
+    """It waits until the worker has said what it is to mean, and is then forgotten by one that ignores it."""
+    ready = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    ready += "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})\n"
+    early = f"import time, os\nopen({str(tmp_path / 'early')!r}, 'w')\n"
+    early += f"while not os.path.exists({str(tmp_path / 'sent')!r}): time.sleep(0.01)\n"
+    supervisor = Supervisor([worker(tmp_path, 0, WAIT, before=early + ready)], drain_s=5)
+    task = asyncio.ensure_future(supervise(supervisor))
+    await until(lambda: (tmp_path / "early").exists() and supervisor._processes)
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    supervisor.signal(signal.SIGHUP)
+    (tmp_path / "sent").touch()
+    await until(lambda: starts(tmp_path, 0))
+    supervisor.stop()
     assert await task == 0
     assert starts(tmp_path, 0) == 1
 
@@ -250,6 +269,23 @@ def test_the_command_serves_with_workers(tmp_path: Path) -> None:
         eventually(lambda: running.status(0)["settings"]["applied"] == 2)
         running.process.terminate()
         assert running.process.wait(timeout=30) == 0
+
+
+def test_a_hangup_while_workers_start_ends_none() -> None:
+    """However early it comes, and whatever the service is at, the workers stay those that were started first."""
+    listen, metrics = _neighbours(), _neighbours()
+    command = [sys.executable, "-m", "extproc", "serve", "--workers", "2", "--listen", f"127.0.0.1:{listen}"]
+    command += ["--metrics-listen", f"127.0.0.1:{metrics}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        found = Service(process, [metrics, metrics + 1])
+        eventually(found.children)
+        while not (found.status(0) and found.status(1)):
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.01)
+        process.terminate()
+        said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 0
+    assert "ended with status" not in said
 
 
 def test_workers_end_with_who_started_them() -> None:
