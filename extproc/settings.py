@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from extproc import strictyaml
 from extproc.errors import ConfigurationError
 
 _PREFIX = "DUALPOOL_"
@@ -203,7 +204,7 @@ def _read(path: Path) -> dict[str, Any]:
     if len(raw) > _FILE_MAX_BYTES:
         raise ConfigurationError(f"settings file {path} is larger than {_FILE_MAX_BYTES} bytes")
     try:
-        content = yaml.safe_load(raw.decode("utf-8"))
+        content = strictyaml.load(raw.decode("utf-8"))
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
         raise ConfigurationError(f"settings file {path} is not YAML: {_misspelling(error)}") from error
     if content is None:

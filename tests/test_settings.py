@@ -52,6 +52,7 @@ def test_the_command_line_wins_over_the_environment_over_the_file(file: Path, mo
         ("a: !!timestamp x", r"settings\.yaml is not YAML"),
         ("a: " + "[" * 5_000, r"settings\.yaml is not YAML"),
         ("a: \x07", r"settings\.yaml is not YAML"),
+        ("promise: 0.1\n\npromise: 0.2", r"settings\.yaml is not YAML: the key 'promise' stands in line 1 .*, line 3,"),
         ("#" * 300_000, "larger than 262144 bytes"),
     ],
 )

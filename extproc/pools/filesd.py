@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
+from extproc import strictyaml
 from extproc.pools.urls import Address, parse_address
 
 LIST_MAX_BYTES = 256 * 1024
@@ -77,7 +78,9 @@ def _content(path: Path) -> bytes:
 
 def _parsed(content: bytes, *, as_json: bool) -> Any:
     try:
-        return msgspec.json.decode(content) if as_json else yaml.safe_load(content)
+        return msgspec.json.decode(content) if as_json else strictyaml.load(content)
+    except strictyaml.RepeatedKeyError as error:
+        raise ListError(f"in one of its groups {error.problem}") from error
     except _UNPARSED as error:
         raise ListError(f"it is not {'JSON' if as_json else 'YAML'}") from error
 

@@ -54,6 +54,7 @@ def test_an_empty_list_is_a_list(tmp_path: Path) -> None:
         ("a.json", "[" * 100_000, "not JSON"),
         ("a.yaml", "[" * 2_000, "not YAML"),
         ("a.yaml", "- targets: [", "not YAML"),
+        ("a.yaml", "- targets: [a:1]\n  targets: [b:1]", "the key 'targets' stands in line 1 already"),
         ("a.yaml", "- targets: [!!timestamp x]", "not YAML"),
         ("a.yaml", "- targets: [!!bool x]", "not YAML"),
         ("a.yaml", "", "not a list"),
@@ -67,7 +68,7 @@ def test_an_empty_list_is_a_list(tmp_path: Path) -> None:
         ("a.json", " " * (LIST_MAX_BYTES + 1), "larger than"),
         ("a.yaml", f"- &a {{targets: [{'h, ' * 100}]}}\n" + "- *a\n" * (LIST_MAX_TARGETS // 100), "more than"),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_a_bad_list_says_why(tmp_path: Path, name: str, content: str, why: str) -> None:
     """Every kind of mistake is one sentence, and anchors blow nothing up."""

@@ -12,6 +12,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from extproc import strictyaml
 from extproc.errors import ConfigurationError
 from extproc.fleet.hardware.checkpoints import of_base
 from extproc.fleet.hardware.datasheets import one_way
@@ -236,12 +237,12 @@ def _without_suffixes(name: str) -> str:
 
 
 def _packaged(name: str) -> Any:
-    return yaml.safe_load(files("extproc.fleet.hardware").joinpath(name).read_text(encoding="utf-8"))
+    return strictyaml.load(files("extproc.fleet.hardware").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return strictyaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

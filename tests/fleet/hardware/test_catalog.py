@@ -176,12 +176,15 @@ def test_an_override_keeps_what_is_assumed(tmp_path: Path) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    """A file that is missing, no YAML, or holds several entries where one is due, is refused with its name."""
+    """A file that is missing, no YAML, says a thing twice, or holds several entries where one is due, is refused with its name."""
     with pytest.raises(ConfigurationError, match="cannot be read"):
         builtin().gpu(str(tmp_path / "none.yaml"))
     path = tmp_path / "two.yaml"
     path.write_text("[1, 2")
     with pytest.raises(ConfigurationError, match="is not YAML"):
+        builtin().gpu(str(path))
+    path.write_text("like: h200\nusd_per_hour: 1\nusd_per_hour: 2\n")
+    with pytest.raises(ConfigurationError, match="'usd_per_hour' stands in line 2 already"):
         builtin().gpu(str(path))
     path.write_text("a100-80gb: {usd_per_hour: 1}\nh200: {usd_per_hour: 2}\n")
     with pytest.raises(ConfigurationError, match="has 2 entries"):
