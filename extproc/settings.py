@@ -21,6 +21,11 @@ _PREFIX = "DUALPOOL_"
 _LIKENESS = 0.8
 """From which two names count as one misspelt. Names Kubernetes makes for a Service called dualpool stay below 0.75."""
 _MAX_PORT = 65_535
+_COUNT_MAX = 2**31 - 1
+"""As of counts in requests: a larger one means the same, and need not fit a float, a metric or a table."""
+_DAY_S = 86_400.0
+_MANY = 1e6
+"""Far above what anybody means, far below what overflows: requests waiting, megabytes of a log."""
 _FILE_MAX_BYTES = 256 * 1024
 """Of a settings file: twenty times what all settings with their meanings take. What is larger was not meant."""
 
@@ -61,7 +66,8 @@ def _http_url(value: str) -> str:
 
 HostPort = Annotated[str, AfterValidator(_host_port)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=_COUNT_MAX)]
+Count = Annotated[int, Field(ge=0, le=_COUNT_MAX)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -85,7 +91,7 @@ class Settings(BaseModel):
     undeclared_output: PositiveInt | Literal["long", "learned"] = "learned"
     """Output reserved where a chat names no limit: `learned` from answers, so that at most `promise` of them take more
     (until enough is learned such requests go long); tokens; or `long` to send them to the long pool always."""
-    conversation_memory: Annotated[int, Field(ge=0)] = 16_384
+    conversation_memory: Count = 16_384
     """Prompts remembered, as keyed hashes and counts, so that a conversation's next turn starts from the last count;
     about 0.3 KB each. 0 turns it off. Only `anytime` remembers."""
     tokenizer_json: str = ""
@@ -93,9 +99,9 @@ class Settings(BaseModel):
     `pip install 'dualpool[exact]'`. Empty counts nothing exactly."""
     state_file: str = ""
     """Where what was learned is kept over a restart, one file for each process; empty keeps it in memory alone."""
-    state_save_s: Annotated[float, Field(gt=0.0)] = 60.0
+    state_save_s: Annotated[float, Field(gt=0.0, le=_DAY_S)] = 60.0
     """How often the state file is written; it is once more after the last exchange."""
-    learning_samples: Annotated[int, Field(ge=0)] = 2000
+    learning_samples: Count = 2000
     """Answers per model (with `ema`, per model and category) until which every answer is read."""
     warm_up_samples: PositiveInt = 50
     """Answers per model (with `ema`, per model and category) until which decisions count as cold: `anytime` takes wider
@@ -108,11 +114,11 @@ class Settings(BaseModel):
     streams_carry_usage: bool = False
     """Whether vLLM runs with --enable-force-include-usage, so that streams carry usage unasked and can be learned
     from."""
-    template_tokens: Annotated[int, Field(ge=0)] = 512
+    template_tokens: Count = 512
     """At most this many tokens are added around the messages by the model's chat template."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.98
     """Weight of the past in the bytes per token that `ema` learns."""
-    margin_deviations: Annotated[float, Field(ge=0.0)] = 2.0
+    margin_deviations: Annotated[float, Field(ge=0.0, le=1000.0)] = 2.0
     """How many mean absolute deviations the ratio that `ema` routes by lies below the learned one."""
     explain_headers: bool = False
     """Set budget, reason, provenance, stage, doubt and category headers beside the pool header."""
@@ -137,7 +143,7 @@ class Settings(BaseModel):
     `threshold_tokens` where it does not."""
     spillover: bool = True
     """While one pool is under pressure and the other has room, send there what it can hold; needs readings of both."""
-    spillover_waiting: Annotated[float, Field(gt=0.0)] = 4.0
+    spillover_waiting: Annotated[float, Field(gt=0.0, le=_MANY)] = 4.0
     """Waiting requests an instance from which a pool is under pressure."""
     spillover_kv_usage: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     """Share of KV blocks in use from which a pool is under pressure."""
@@ -154,7 +160,7 @@ class Settings(BaseModel):
     access_log: str = ""
     """File that gets one line of JSON for each request: lengths, decision and usage, never content; it is what
     `dualpool report` and `dualpool plan --trace` read. Empty writes none."""
-    access_log_max_mb: Annotated[float, Field(gt=0.0)] = 256.0
+    access_log_max_mb: Annotated[float, Field(gt=0.0, le=_MANY)] = 256.0
     """Size at which the access log is renamed to FILE.1, in place of the one before, and begun anew; a day takes 39 MB
     for each request a second."""
     log_format: Literal["text", "json"] = "text"
@@ -166,7 +172,7 @@ class Settings(BaseModel):
     `pip install 'dualpool[otlp]'`. Empty sends nothing."""
     trace_share: Share = 0.0
     """Share of exchanges traced where the caller's `traceparent` does not say; where it does, that holds."""
-    drain_s: Annotated[float, Field(ge=0.0)] = 10.0
+    drain_s: Annotated[float, Field(ge=0.0, le=_DAY_S)] = 10.0
     """After SIGTERM: how long exchanges in flight may take to finish."""
 
 

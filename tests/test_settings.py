@@ -64,6 +64,27 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
         load_settings(path)
 
 
+NUMBERS = [
+    *("short_max_model_len", "undeclared_output"),
+    *(name for name, field in Settings.model_fields.items() if type(field.default) in (int, float)),
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["1e308", "1" + "0" * 400])
+def test_no_number_is_so_large_that_it_overflows(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has an upper bound, and the message names the setting."""
+    monkeypatch.setenv(f"DUALPOOL_{name.upper()}", value)
+    with pytest.raises(ConfigurationError, match=name):
+        load_settings()
+
+
+def test_the_largest_access_log_is_named() -> None:
+    """The message has the bound."""
+    with pytest.raises(ConfigurationError, match=r"access_log_max_mb: .* less than or equal to 1000000"):
+        load_settings(access_log_max_mb=1e308)
+
+
 def test_a_mistake_shows_nothing_of_its_line(tmp_path: Path) -> None:
     """Complaints are logged and shown to whoever asks, and the line may hold a password."""
     path = tmp_path / "settings.yaml"
