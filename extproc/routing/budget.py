@@ -27,7 +27,7 @@ def bounds_of(facts: RequestFacts, rules: BudgetRules) -> Budget:
 
     One token a byte and the template's allowance: this holds for byte-level and byte-fallback vocabularies (Llama,
     Qwen, Mistral, DeepSeek, Gemma, gpt-oss). JSON that the template writes anew counts twice: indenting adds at most
-    one white-space token to each mark. (Not bounded: JSON nested more than twenty levels deep, and lists of numbers in
+    one white-space token to each mark; beyond twenty levels, a token for each space. (Not bounded: lists of numbers in
     exponent notation.) Qwen's NFC lengthens a few characters, at most threefold (musical notes); the rest of any text
     makes up for them. Token ids count exactly.
     """

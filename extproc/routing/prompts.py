@@ -181,7 +181,7 @@ def _add_message(prompt: Prompt, message: Message) -> None:
     if reasoning:
         prompt.add_doubtful_text(reasoning)
     if message.tool_calls != NULL:
-        prompt.add_structure(message.tool_calls)
+        prompt.add_calls(message.tool_calls)
 
 
 def _add_special_message(prompt: Prompt, message: Message) -> None:

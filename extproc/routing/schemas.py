@@ -4,6 +4,8 @@ Only the fields that are used are named, so that msgspec skips the rest (base64 
 Duplicate keys: the last one wins, as it does in vLLM. Numbers keep the loose types that vLLM's own validation accepts.
 """
 
+from typing import Any
+
 import msgspec
 
 Number = int | float | str | None
@@ -150,6 +152,19 @@ class PoolingBody(CutBody):
     items: list[str | Part] | None = None
     text_2: str | list[str] | None = None
     data_2: str | list[str] | None = None
+
+
+class CalledFunction(msgspec.Struct):
+    """What a call of a tool hands over."""
+
+    arguments: Any = None
+    """A string of JSON; some clients send the value itself."""
+
+
+class ToolCall(msgspec.Struct):
+    """One call of a tool."""
+
+    function: CalledFunction | None = None
 
 
 class ToolHead(msgspec.Struct):

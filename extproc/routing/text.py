@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from extproc.routing.schemas import NULL, Message, ToolHead
+from extproc.routing.nesting import indent_bytes, may_be_deep
+from extproc.routing.schemas import NULL, Message, ToolCall, ToolHead
 
 TOOL_MESSAGES = 2
 """A tool's call or answer is framed like so many messages: as JSON inside a message, 9 to 17 tokens."""
@@ -12,6 +13,7 @@ AS_IS, AS_JSON, AS_JSON_OF_PYTHON = 0, 1, 3
 r"""How a template writes a text. The Anthropic route of some vLLM releases turns a list of parts into Python's notation
 first, and JSON of that takes up to three bytes where JSON takes one: a line break becomes `\\n`."""
 tool_heads = msgspec.json.Decoder(list[ToolHead] | None)
+_tool_calls = msgspec.json.Decoder(list[ToolCall] | None)
 
 
 class Prompt(msgspec.Struct):
@@ -30,7 +32,7 @@ class Prompt(msgspec.Struct):
     structure_bytes: int = 0
     """JSON that the template writes anew."""
     escape_bytes: int = 0
-    """What the template may add by writing text as a JSON string."""
+    """What the template may add by writing text as a JSON string, and by indenting JSON that is nested deep."""
     doubtful_bytes: int = 0
     """Bytes counted that the server may leave out or count another way: they must not teach."""
     message_count: int = 0
@@ -72,6 +74,12 @@ class Prompt(msgspec.Struct):
         """Take in JSON that came as a string and is written anew."""
         self._add_json(text.encode())
 
+    def add_calls(self, calls: msgspec.Raw) -> None:
+        """Take in calls of tools, not null; their arguments come as strings of JSON, which are written anew like it."""
+        self.add_structure(calls)
+        if may_be_deep(calls):
+            self.escape_bytes += sum(map(_indent_of_arguments, _tool_calls.decode(calls) or ()))
+
     def add_tools(self, tools: msgspec.Raw) -> None:
         """Take in tool definitions, which may be null."""
         if tools != NULL:
@@ -82,6 +90,7 @@ class Prompt(msgspec.Struct):
         self.structures.append(compact)
         self.structure_bytes += len(compact)
         self.text_bytes += len(compact)
+        self.escape_bytes += indent_bytes(compact)
 
 
 def utf8_bytes(text: str) -> int:
@@ -95,6 +104,12 @@ def _compact(raw: msgspec.Raw) -> bytes:
     if b"\\u" in compact:
         compact = msgspec.json.encode(msgspec.json.decode(compact))
     return compact
+
+
+def _indent_of_arguments(call: ToolCall) -> int:
+    """Of arguments in a string; others have been counted with the call."""
+    arguments = call.function.arguments if call.function else None
+    return indent_bytes(arguments.encode()) if isinstance(arguments, str) else 0
 
 
 def _escape_bytes(text: str) -> int:

@@ -110,7 +110,8 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     """The part of `text_bytes` that is JSON the chat template writes anew (tools, tool calls, documents), written
     without white space or escapes, however the client wrote it."""
     escape_bytes: int = 0
-    """Bytes that the template adds at most where it writes a tool's answer as a JSON string."""
+    """Bytes that the template adds at most where it writes a tool's answer as a JSON string, or indents JSON beyond
+    twenty levels."""
     total_text_bytes: int = 0
     """`text_bytes` summed over all prompts of the request; `usage.prompt_tokens` answers for this sum."""
     token_ids: int = 0

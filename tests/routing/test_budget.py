@@ -166,6 +166,26 @@ def tool(**parameters: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f", "parameters": parameters}}
 
 
+def nest(levels: int, value: Any = 1, around: str = "[]") -> Any:
+    """A value in so many lists, or objects, around each other."""
+    for _ in range(levels):
+        value = [value] if around == "[]" else {"": value}
+    return value
+
+
+def hidden(levels: int) -> Any:
+    """Lists whose brackets seem to be closed at once, where strings are not told apart."""
+    value: Any = 1
+    for _ in range(levels):
+        value = ["]", value, '\\"[']
+    return value
+
+
+def call(arguments: str) -> dict[str, Any]:
+    """A call among those of a chat's message."""
+    return {"id": "", "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+
 USE = {"type": "tool_use", "id": "", "name": "f", "input": {}}
 RESULT = {"type": "tool_result", "tool_use_id": "", "content": ""}
 CALL = {"type": "function_call", "call_id": "", "name": "f"}
@@ -197,6 +217,15 @@ WORST = {
     "tools of lists": chat(tools=[tool(enum=[[1]] * 3000)]),
     "tools of objects": chat(tools=[tool(enum=[{"": 0}] * 3000)]),
     "nested tools": chat(tools=[tool(enum=[[[[[[[1]]]]]]] * 500)]),
+    "tools nested as deep as is free": chat(tools=[tool(enum=[nest(15)] * 200)]),
+    "tools nested deeper": chat(tools=[tool(enum=[nest(16)] * 200)]),
+    "tools nested deep": chat(tools=[tool(enum=[nest(40)] * 50)]),
+    "tools nested very deep": chat(tools=[tool(enum=nest(400))]),
+    "leaves that lie deep": chat(tools=[tool(enum=nest(60, [1] * 1000))]),
+    "tools of nested objects": chat(tools=[tool(enum=nest(100, around="{}"))]),
+    "depth hidden by brackets in strings": chat(tools=[tool(enum=hidden(120))]),
+    "arguments nested deep": responses(CALL | {"arguments": json.dumps(nest(300))}),
+    "calls nested deep": chat({"role": "assistant", "tool_calls": [call(json.dumps(nest(300)))]}),
 }
 """What costs the most tokens for its bytes and its messages."""
 

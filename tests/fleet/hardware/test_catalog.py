@@ -176,7 +176,7 @@ def test_an_override_keeps_what_is_assumed(tmp_path: Path) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    """A file that is missing, no YAML, says a thing twice, or holds several entries where one is due, is refused with its name."""
+    """Missing, no YAML, with a thing said twice, or with several entries where one is due: refused with its name."""
     with pytest.raises(ConfigurationError, match="cannot be read"):
         builtin().gpu(str(tmp_path / "none.yaml"))
     path = tmp_path / "two.yaml"
