@@ -71,10 +71,14 @@ def gather_completion(body: CompletionBody) -> Prompt:
 
 
 def gather_responses(body: ResponsesBody) -> Prompt:
-    """Input items after the instructions; what the server keeps or fetches itself is not in the body."""
+    """Input items after the instructions; what the server keeps or fetches itself is not in the body.
+
+    An answer in the background is asked for by its id later, and carried on by it: such requests go long, where the
+    body shows nothing, and only the instance that answered knows it. `store` alone tells nothing: it is on by default.
+    """
     elsewhere = (body.conversation, body.prompt, body.previous_response, body.previous_input_messages)
     stored = body.previous_response_id is not None or any(raw != NULL for raw in elsewhere)
-    if stored or body.input is None:
+    if stored or body.background or body.input is None:
         raise NotInBody(Flaw.LENGTH_NOT_IN_BODY)
     _refuse_server_tools(body.tools)
     shaping = (body.tool_choice, body.reasoning, body.text, body.chat_template_kwargs)

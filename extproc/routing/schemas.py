@@ -120,6 +120,8 @@ class ResponsesBody(Body):
     previous_response: msgspec.Raw = NULL
     previous_input_messages: msgspec.Raw = NULL
     conversation: msgspec.Raw = NULL
+    background: bool | None = None
+    """The answer is kept for a later GET, which needs vLLM's store to be on."""
     prompt: msgspec.Raw = NULL
 
 

@@ -261,6 +261,7 @@ def test_tools_and_text_format_of_a_responses_call_are_structure() -> None:
 HIDDEN: list[dict[str, Any]] = [
     {"input": None},
     {"input": "x", "previous_response_id": "resp_1"},
+    {"input": "x", "background": True, "store": True},
     {"input": "x", "conversation": "conv_1"},
     {"input": "x", "conversation": {"id": "conv_1"}},
     {"input": "x", "prompt": {"id": "pmpt_1"}},
@@ -281,6 +282,13 @@ def test_what_the_server_keeps_or_fetches_is_not_in_the_body(fields: dict[str, A
     with pytest.raises(NotInBody) as caught:
         gather_responses(decode(ResponsesBody, **fields))
     assert caught.value.flaw is Flaw.LENGTH_NOT_IN_BODY
+
+
+@pytest.mark.parametrize("fields", [{"store": True}, {"store": False, "background": False}, {"background": None}])
+def test_an_answer_that_is_only_stored_is_like_any_other(fields: dict[str, Any]) -> None:
+    """Every client stores by default, and most never come back to it."""
+    plain, stored = (gather_responses(decode(ResponsesBody, input="x", **more)) for more in ({}, fields))
+    assert counted(stored) == counted(plain)
 
 
 # Anthropic's messages
