@@ -17,6 +17,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
 )
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignmentPolicy
 from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
     HedgePolicy,
     RetryPolicy,
     RetryPolicyRetryBackOff,
@@ -26,6 +27,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.clusters.aggregate.v3 import ClusterConfig as AggregateCluster
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 import PreviousPrioritiesConfig
+from envoy_data_plane.envoy.type.v3 import Int64Range
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.envoyconfig.render import under
@@ -33,6 +35,15 @@ from extproc.routing.values import Pool
 
 SHORT_THEN_LONG: Final = "short_then_long"
 """The cluster of the short route."""
+
+LONG_LARGE: Final = "long_large"
+"""The route of bodies that exceed the listener's buffer limit by their content-length."""
+
+LARGE_BODY_LIMIT_BYTES: Final = 64 * 2**20
+"""How much of such a body is kept for a second attempt: over ten million tokens of text, or dozens of images in base64.
+
+Each such request holds as much as it has sent, 64 MiB at most, until its answer begins.
+"""
 
 NEVER_REACHED: Final = 65_536
 
@@ -80,6 +91,19 @@ _OF_THE_LONG_ROUTE: Final = {
     "retry_policy retry_back_off base_interval": "Another instance is asked, so there is nothing to wait for.",
 }
 
+_OF_THE_LARGE_ROUTE: Final = {
+    "match headers": (
+        "Above the listener's buffer limit. The service decides these without their bodies, so that what is kept "
+        "changes nothing in what it is sent; of all bodies it would, and chunked ones of 20 MB would reach it whole. "
+        "Bodies above what is kept match the next route: nothing is kept in vain."
+    ),
+    "request_body_buffer_limit": (
+        "Envoy can ask again only with a body that it still holds, and the listener's limit lets go of these: without "
+        "it they are lost with the instance that had them. The price is memory: as much as the body has, until its "
+        "answer begins."
+    ),
+}
+
 _OF_THE_SHORT_POOL: Final = {
     "overprovisioning_factor": (
         "Percent. One well instance in a thousand keeps the pool's requests. Envoy's default of 140 sends part of them "
@@ -91,6 +115,7 @@ WHY: Final = {
     **under(f"clusters {SHORT_THEN_LONG}", _OF_THE_CLUSTER),
     **under(f"routes {Pool.SHORT.value}", _OF_THE_ROUTE),
     **under(f"routes {Pool.LONG.value}", _OF_THE_LONG_ROUTE),
+    **under(f"routes {LONG_LARGE}", _OF_THE_LONG_ROUTE | _OF_THE_LARGE_ROUTE),
     **under(f"clusters {Pool.SHORT.value}", _OF_THE_SHORT_POOL),
 }
 
@@ -143,6 +168,12 @@ def once_elsewhere() -> RetryPolicy:
         host_selection_retry_max_attempts=100,
         retry_back_off=RetryPolicyRetryBackOff(base_interval=timedelta(milliseconds=1)),
     )
+
+
+def larger_than(buffer_limit_bytes: int) -> HeaderMatcher:
+    """The bodies that the listener's limit would let go of, and that are still kept."""
+    kept = Int64Range(start=buffer_limit_bytes + 1, end=LARGE_BODY_LIMIT_BYTES + 1)
+    return HeaderMatcher(name="content-length", range_match=kept)
 
 
 def hedging(hedge_after_s: float | None) -> HedgePolicy | None:

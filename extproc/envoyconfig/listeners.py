@@ -36,7 +36,15 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.envoyconfig.clusters import METADATA, METADATA_POOL, envoy_address
-from extproc.envoyconfig.escalation import SHORT_THEN_LONG, hedging, once_elsewhere, once_more
+from extproc.envoyconfig.escalation import (
+    LARGE_BODY_LIMIT_BYTES,
+    LONG_LARGE,
+    SHORT_THEN_LONG,
+    hedging,
+    larger_than,
+    once_elsewhere,
+    once_more,
+)
 from extproc.envoyconfig.options import Address, EnvoyOptions
 from extproc.envoyconfig.orca import ask_for_reports
 from extproc.envoyconfig.render import under
@@ -73,9 +81,12 @@ _OF_LISTENERS: Final = {
 
 _OF_ROUTES: Final = {
     "short": "Only what the service has decided to be short.",
+    LONG_LARGE: "Long as below, with bodies that Envoy would otherwise let go of before it could ask again.",
     "long": "Everything else: long requests, unknown ones, and all of them while the service is away.",
     "short timeout": "Off: Envoy's default of 15 s counts the whole answer and cuts event streams.",
     "short idle_timeout": "Silence allowed on this route; an event stream that moves lasts as long as it likes.",
+    f"{LONG_LARGE} timeout": "Off, as above.",
+    f"{LONG_LARGE} idle_timeout": "As above.",
     "long timeout": "Off, as above.",
     "long idle_timeout": "As above: the long pool is where prompts wait and prefill longest.",
 }
@@ -128,12 +139,10 @@ def _drop(prefix: str) -> HeaderMutation:
 
 
 def _routes(options: EnvoyOptions) -> RouteConfiguration:
-    again = once_elsewhere() if options.escalate else None
-    long = _route(Pool.LONG, [], RouteAction(cluster=Pool.LONG.value, retry_policy=again))
     pools = VirtualHost(
         name="pools",
         domains=["*"],
-        routes=[_route(Pool.SHORT, [_pool_is(Pool.SHORT)], _to_short(options)), long],
+        routes=[_route(Pool.SHORT.value, [_pool_is(Pool.SHORT)], _to_short(options)), *_long_routes(options)],
         request_headers_to_add=[ask_for_reports()] if options.orca else [],
         response_headers_to_add=[*[_copied_from_request(name) for name in OWN_HEADERS], _who_served()],
         include_attempt_count_in_response=True,
@@ -148,9 +157,22 @@ def _to_short(options: EnvoyOptions) -> RouteAction:
     return RouteAction(cluster=SHORT_THEN_LONG, retry_policy=again, hedge_policy=hedge)
 
 
-def _route(pool: Pool, headers: list[HeaderMatcher], action: RouteAction) -> Route:
+def _long_routes(options: EnvoyOptions) -> list[Route]:
+    if not options.escalate:
+        return [_route(Pool.LONG.value, [], RouteAction(cluster=Pool.LONG.value))]
+    again = once_elsewhere()
+    large = [larger_than(options.buffer_limit_bytes)]
+    large_route, other = (
+        _route(name, headers, RouteAction(cluster=Pool.LONG.value, retry_policy=again))
+        for name, headers in ((LONG_LARGE, large), (Pool.LONG.value, []))
+    )
+    large_route.request_body_buffer_limit = LARGE_BODY_LIMIT_BYTES
+    return [large_route, other]
+
+
+def _route(name: str, headers: list[HeaderMatcher], action: RouteAction) -> Route:
     action.timeout, action.idle_timeout = timedelta(0), SILENCE
-    return Route(name=pool.value, match=RouteMatch(prefix="/", headers=headers), route=action)
+    return Route(name=name, match=RouteMatch(prefix="/", headers=headers), route=action)
 
 
 def _pool_is(pool: Pool) -> HeaderMatcher:

@@ -41,13 +41,21 @@ MESSAGE_TIMEOUT_S = 1.5
 
 
 class Instance(BaseHTTPRequestHandler):
-    """Answers with its pool's name, the headers it saw and the number of bytes it got."""
+    """Answers with its pool's name, the headers it saw and the number of bytes it got.
+
+    Of requests with `x-lose: NAME` it loses the first of each name: it hangs up once it has the body.
+    """
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         """Answer one request."""
-        got = len(self.rfile.read(int(self.headers["content-length"])))
+        got = self._body_bytes()
+        name = self.headers.get("x-lose")
+        if name and name not in self.server.lost:  # type: ignore[attr-defined] # set where it is started
+            self.server.lost.add(name)  # type: ignore[attr-defined]
+            self.close_connection = True
+            return
         seen = {"pool": self.server.pool, "got": got, "headers": dict(self.headers)}  # type: ignore[attr-defined] # set where it is started
         body = json.dumps(seen).encode()
         self.send_response(200)
@@ -55,6 +63,16 @@ class Instance(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _body_bytes(self) -> int:
+        if "content-length" in self.headers:
+            return len(self.rfile.read(int(self.headers["content-length"])))
+        got = 0
+        while chunk_bytes := int(self.rfile.readline(), 16):
+            got += len(self.rfile.read(chunk_bytes))
+            self.rfile.readline()
+        self.rfile.readline()
+        return got
 
     def do_GET(self) -> None:
         """Healthy."""
@@ -107,17 +125,24 @@ class Gateway:
     options: EnvoyOptions
     service: Service
 
-    def post(self, headers: Mapping[str, str] | None = None, *, path: str = "/json", baseline: bool = False) -> Reply:
-        """Send a small request through it."""
+    def post(
+        self,
+        headers: Mapping[str, str] | None = None,
+        *,
+        path: str = "/json",
+        baseline: bool = False,
+        body: bytes | Iterator[bytes] = b"{}",
+    ) -> Reply:
+        """Send a request through it, a small one unless another is given; in chunks if its body is an iterator."""
         door = self.options.baseline_listen if baseline else self.options.listen
         assert door is not None
         connection = http.client.HTTPConnection(door.host, door.port, timeout=10)
         with contextlib.closing(connection):
-            connection.request(
-                "POST", path, body=b"{}", headers={"content-type": "application/json", **(headers or {})}
-            )
+            connection.request("POST", path, body=body, headers={"content-type": "application/json", **(headers or {})})
             response = connection.getresponse()
-            return Reply(response.status, dict(response.getheaders()), json.loads(response.read()))
+            said = response.read()
+            is_ours = response.status == http.client.OK
+            return Reply(response.status, dict(response.getheaders()), json.loads(said) if is_ours else {})
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +152,7 @@ def upstreams() -> Iterator[dict[str, Address]]:
     for pool in ("short", "long"):
         servers[pool] = ThreadingHTTPServer(("127.0.0.1", 0), Instance)
         servers[pool].pool = pool  # type: ignore[attr-defined] # told to its handlers
+        servers[pool].lost = set()  # type: ignore[attr-defined]
         threading.Thread(target=servers[pool].serve_forever, daemon=True).start()
     yield {pool: Address("127.0.0.1", server.server_port) for pool, server in servers.items()}
     for server in servers.values():
@@ -237,6 +263,22 @@ def test_without_a_service_everything_goes_long_unharmed(alone: Gateway, headers
     assert shown == {SERVED_HEADER: "long"}
 
 
+@pytest.mark.parametrize("size_bytes", [2, 900_000, 2**20, 2**20 + 1, 3_000_000, 30_000_000])
+def test_what_a_long_instance_loses_is_asked_of_it_again_whatever_its_size(alone: Gateway, size_bytes: int) -> None:
+    """Bodies above the listener's buffer limit are kept for it as well."""
+    reply = alone.post({"x-lose": f"plain {size_bytes}"}, body=b"x" * size_bytes)
+    assert (reply.status, reply.body.get("got")) == (200, size_bytes)
+    assert reply.headers["x-envoy-attempt-count"] == "2"
+
+
+@pytest.mark.parametrize(("pieces", "status"), [(9, 200), (30, 503)])
+def test_of_a_body_in_chunks_as_much_is_kept_as_the_listener_allows(alone: Gateway, pieces: int, status: int) -> None:
+    """Its size is unknown when the route is chosen: it can be lost with its instance, and is passed unharmed if not."""
+    fate = {"x-lose": f"{pieces} chunks"}
+    assert alone.post(fate, body=iter([b"x" * 100_000] * pieces)).status == status
+    assert alone.post(fate, body=iter([b"x" * 100_000] * pieces)).body["got"] == pieces * 100_000
+
+
 def test_the_baseline_door_asks_nobody(gateway: Gateway) -> None:
     """A request through it is answered, by the default route, and the service hears nothing of it."""
     reply = gateway.post({POOL_HEADER: "short"}, baseline=True)
@@ -283,6 +325,15 @@ def test_the_request_body_comes_when_it_is_asked_for(gateway: Gateway) -> None:
     assert gateway.service.kinds() == ["request_headers", "request_body", "response_headers"]
     body = gateway.service.seen[1].request_body
     assert (body.body, body.end_of_stream) == (b"{}", True)
+
+
+def test_what_is_kept_for_a_second_attempt_does_not_reach_the_service(gateway: Gateway) -> None:
+    """Of a body of unknown size it is shown about twice the listener's limit at most."""
+    gateway.service.answer = at_headers(UNDECIDED, request_mode=modes.WANT_REQUEST_BODY)
+    assert gateway.post(body=iter([b"x" * 100_000] * 100)).body["got"] == 10_000_000
+    shown = next(request.request_body for request in gateway.service.seen if request.HasField("request_body"))
+    assert 2**20 <= len(shown.body) <= 2 * 2**20 + 2**16
+    assert not shown.end_of_stream
 
 
 @pytest.mark.parametrize(("mode", "path"), [(modes.WANT_JSON_BODY, "/json"), (modes.WANT_SSE_BODY, "/sse")])

@@ -5,7 +5,7 @@ import pytest
 from envoy_data_plane.envoy.config.route.v3 import VirtualHost
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
 
-from extproc.envoyconfig.escalation import SHORT_THEN_LONG
+from extproc.envoyconfig.escalation import LARGE_BODY_LIMIT_BYTES, LONG_LARGE, SHORT_THEN_LONG
 from extproc.envoyconfig.listeners import listener
 from extproc.envoyconfig.options import EnvoyOptions
 from extproc.envoyconfig.render import as_plain
@@ -38,7 +38,7 @@ def test_the_last_route_takes_everything_and_is_long(options: Build) -> None:
     *others, last = (as_plain(route, {}) for route in pools(options()).routes)
     assert last["match"] == {"prefix": "/"}
     assert last["route"]["cluster"] == Pool.LONG.value
-    assert [route["name"] for route in others] == [Pool.SHORT.value]
+    assert [route["name"] for route in others] == [Pool.SHORT.value, LONG_LARGE]
 
 
 @pytest.mark.parametrize(("escalate", "cluster"), [(True, SHORT_THEN_LONG), (False, Pool.SHORT.value)])
@@ -47,7 +47,7 @@ def test_only_the_short_route_asks_again_for_what_it_was_told(options: Build, cl
 
     What says nothing, as an instance that is gone, is asked again: elsewhere in the same pool.
     """
-    short, long = (as_plain(route, {})["route"] for route in pools(options(escalate=escalate)).routes)
+    short, *_, long = (as_plain(route, {})["route"] for route in pools(options(escalate=escalate)).routes)
     assert short["cluster"] == cluster
     assert ("retry_policy" in short) == escalate
     assert ("retry_policy" in long) == escalate
@@ -61,9 +61,25 @@ def test_only_the_short_route_asks_again_for_what_it_was_told(options: Build, cl
     assert "hedge_policy" not in short, "not unless asked for"
 
 
+def test_large_bodies_differ_from_the_long_route_in_what_is_kept_of_them(options: Build) -> None:
+    """From where the listener's limit ends to the limit of this route, by content-length, and for retries alone."""
+    _, large, long = (as_plain(route, {}) for route in pools(options(buffer_limit_bytes=4_000_000)).routes)
+    assert large["route"] == long["route"]
+    assert int(large.pop("request_body_buffer_limit")) == LARGE_BODY_LIMIT_BYTES
+    (size,) = large["match"].pop("headers")
+    assert size["name"] == "content-length"
+    assert {end: int(value) for end, value in size["range_match"].items()} == {
+        "start": 4_000_001,
+        "end": LARGE_BODY_LIMIT_BYTES + 1,
+    }
+    assert large["match"] == long["match"]
+    assert "request_body_buffer_limit" not in long
+    assert [route.name for route in pools(options(escalate=False)).routes] == [Pool.SHORT.value, Pool.LONG.value]
+
+
 def test_a_silent_attempt_goes_on_beside_the_second(options: Build) -> None:
     """A timeout of the attempt without hedging would cut off slow prefills: the two are set together or not at all."""
-    short, _ = (as_plain(route, {})["route"] for route in pools(options(hedge_after_s=90.0)).routes)
+    short, *_ = (as_plain(route, {})["route"] for route in pools(options(hedge_after_s=90.0)).routes)
     assert short["retry_policy"]["per_try_timeout"] == "90s"
     assert short["hedge_policy"] == {"hedge_on_per_try_timeout": True}
     assert "per_try_timeout" not in as_plain(pools(options()).routes[0], {})["route"]["retry_policy"]
@@ -78,7 +94,7 @@ def test_short_is_chosen_by_the_header_the_service_sets_and_only_its_exact_value
 def test_every_route_lets_an_hour_pass(options: Build) -> None:
     """Answers are not timed, and silence is allowed for an hour, on each route and on the connection manager."""
     routes = [as_plain(route, {})["route"] for route in pools(options()).routes]
-    assert [(route["timeout"], route["idle_timeout"]) for route in routes] == [("0s", "3600s")] * 2
+    assert [(route["timeout"], route["idle_timeout"]) for route in routes] == [("0s", "3600s")] * 3
     plain = as_plain(manager(options()), {})
     assert (plain["stream_idle_timeout"], plain["request_timeout"]) == ("3600s", "0s")
 
