@@ -77,6 +77,9 @@ _OF_LISTENERS: Final = {
         "before any filter or route sees them, also while the service is down."
     ),
     "use_remote_address": "Envoy is the edge: the client's address is its connection's, not what its headers claim.",
+    "preserve_external_request_id": (
+        "A caller's own X-Request-Id reaches vLLM, which names the request by it. Envoy makes one where there is none."
+    ),
 }
 
 _OF_ROUTES: Final = {
@@ -114,6 +117,7 @@ def listener(name: str, address: Address, filters: Sequence[HttpFilter], options
         request_timeout=timedelta(0),
         request_headers_timeout=timedelta(seconds=10),
         use_remote_address=True,
+        preserve_external_request_id=True,
         early_header_mutation_extensions=[_drop_headers_that_steer()],
         http_filters=[*filters, HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router()))],
         route_config=_routes(options),

@@ -263,6 +263,14 @@ def test_without_a_service_everything_goes_long_unharmed(alone: Gateway, headers
     assert shown == {SERVED_HEADER: "long"}
 
 
+@pytest.mark.parametrize("own", ["mine", "12345678-1234-4234-8234-123456789012"])
+def test_a_request_keeps_the_id_its_client_gave_it(alone: Gateway, own: str) -> None:
+    """As of vLLM itself, also where it looks like one of Envoy's; without one Envoy makes it up."""
+    assert alone.post({"x-request-id": own}).body["headers"]["x-request-id"] == own
+    made_up = [alone.post().body["headers"]["x-request-id"] for _ in range(2)]
+    assert made_up[0] != made_up[1]
+
+
 @pytest.mark.parametrize("size_bytes", [2, 900_000, 2**20, 2**20 + 1, 3_000_000, 30_000_000])
 def test_what_a_long_instance_loses_is_asked_of_it_again_whatever_its_size(alone: Gateway, size_bytes: int) -> None:
     """Bodies above the listener's buffer limit are kept for it as well."""
