@@ -12,6 +12,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValue,
     HeaderValueOption,
     HeaderValueOptionHeaderAppendAction,
+    Http1ProtocolOptions,
     HttpProtocolOptions,
     TypedExtensionConfig,
 )
@@ -64,6 +65,19 @@ _OF_LISTENERS: Final = {
     "common_http_protocol_options idle_timeout": (
         "A client's connection without a request; Envoy's default, said aloud."
     ),
+    "common_http_protocol_options max_headers_count": (
+        "As many as vLLM takes; Envoy's default is 100. The dozen that Envoy and the service add count too: without "
+        "room for them the answer is 500. Beyond this limit or that of bytes the connection is closed in silence."
+    ),
+    "max_request_headers_kb": (
+        "Envoy's default is 60; tokens of large organisations and proxies' own headers come near it. It is memory that "
+        "a connection may take before anything is known of it, hence not more."
+    ),
+    "http_protocol_options accept_http_10": (
+        "vLLM answers HTTP/1.0, as old clients and health checks speak it; without this the connection is closed in "
+        "silence."
+    ),
+    "http_protocol_options default_host_for_http_10": "Such clients may name no host, which Envoy wants; any will do.",
     "stream_idle_timeout": (
         "Silence in both directions that ends an exchange. Envoy's default of 5 minutes cuts off prompts that wait "
         "longer for their first token."
@@ -112,7 +126,9 @@ def listener(name: str, address: Address, filters: Sequence[HttpFilter], options
     """A door for clients, with these filters before the routes."""
     manager = HttpConnectionManager(
         stat_prefix=name,
-        common_http_protocol_options=HttpProtocolOptions(idle_timeout=SILENCE),
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=SILENCE, max_headers_count=256),
+        http_protocol_options=Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10="vllm"),
+        max_request_headers_kb=96,
         stream_idle_timeout=SILENCE,
         request_timeout=timedelta(0),
         request_headers_timeout=timedelta(seconds=10),
