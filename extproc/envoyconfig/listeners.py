@@ -28,6 +28,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
+    HttpConnectionManagerUpgradeConfig,
     HttpFilter,
 )
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
@@ -91,6 +92,10 @@ _OF_LISTENERS: Final = {
         "before any filter or route sees them, also while the service is down."
     ),
     "use_remote_address": "Envoy is the edge: the client's address is its connection's, not what its headers claim.",
+    "upgrade_configs": (
+        "vLLM's /v1/realtime speaks WebSocket, which Envoy answers with 403 by default. The service decides it by its "
+        "headers: it goes long, and nobody reads what follows."
+    ),
     "preserve_external_request_id": (
         "A caller's own X-Request-Id reaches vLLM, which names the request by it. Envoy makes one where there is none."
     ),
@@ -132,6 +137,7 @@ def listener(name: str, address: Address, filters: Sequence[HttpFilter], options
         stream_idle_timeout=SILENCE,
         request_timeout=timedelta(0),
         request_headers_timeout=timedelta(seconds=10),
+        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
         use_remote_address=True,
         preserve_external_request_id=True,
         early_header_mutation_extensions=[_drop_headers_that_steer()],

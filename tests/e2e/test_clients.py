@@ -20,16 +20,26 @@ CHAT = b'{"model": "m", "max_tokens": 16, "messages": [{"role": "user", "content
 
 
 class Instance(socketserver.StreamRequestHandler):
-    """Answers in chunks with its pool's name and the request's head, without a limit on that."""
+    """Answers in chunks with its pool's name and the request's head, without a limit on that; echoes a WebSocket."""
 
     def handle(self) -> None:
         """Serve a connection."""
         while head := b"".join(iter(self.rfile.readline, b"\r\n")):
+            if b"upgrade: websocket" in head:
+                self._echo()
+                return
             if b"transfer-encoding" in head or b"content-length" in head:
                 self.rfile.read(len(CHAT))
             said = self.server.pool + b"\n" + head  # type: ignore[attr-defined] # set where it is started
             self.wfile.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n" % len(said) + said)
             self.wfile.write(b"\r\n0\r\n\r\n")
+
+    def _echo(self) -> None:
+        name = self.server.pool  # type: ignore[attr-defined] # set where it is started
+        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n")
+        self.wfile.write(b"x-instance: " + name + b"\r\n\r\n")
+        while piece := self.connection.recv(65536):
+            self.wfile.write(piece)
 
 
 @contextlib.contextmanager
@@ -94,3 +104,33 @@ def test_beyond_that_the_connection_is_closed(gateway: Stage, count: int, header
     with contextlib.suppress(ConnectionResetError):
         assert said_to(gateway, b"GET /v1/models HTTP/1.1\r\nhost: a\r\n" + headers + b"\r\n") == b""
     assert said_to(gateway, b"GET /v1/models HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 OK\r\n"), "others go on"
+
+
+UPGRADE = b"host: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\r\n"
+
+
+@pytest.mark.parametrize("path", [b"/v1/realtime", b"/v1/chat/completions"])
+def test_a_websocket_goes_long_and_passes_untouched(gateway: Stage, path: bytes) -> None:
+    """Decided by its headers alone; what is said on it passes either way, at once, and the service's call has ended."""
+    with socket.create_connection(gateway.address, timeout=10.0) as connection, connection.makefile("rb") as answers:
+        connection.sendall(b"GET " + path + b" HTTP/1.1\r\n" + UPGRADE)
+        head = b"".join(iter(answers.readline, b"\r\n"))
+        assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+        assert b"x-instance: long\r\n" in head
+        assert b"x-dualpool-reason: not_inference\r\n" in head
+        gateway.service.settle()
+        for said in (b"\x81\x05hello", b"\0" * 100_000):
+            connection.sendall(said)
+            assert answers.read(len(said)) == said
+
+
+def test_a_websocket_needs_no_service(gateway: Stage) -> None:
+    """While the service is away it goes long as well."""
+    gateway.service.kill()
+    try:
+        with socket.create_connection(gateway.address, timeout=10.0) as connection:
+            connection.sendall(b"GET /v1/realtime HTTP/1.1\r\n" + UPGRADE)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    finally:
+        gateway.service.start()
+        gateway.wait_until_asking()
