@@ -211,7 +211,9 @@ def busiest(workload: Workload, requests: int) -> Workload:
 
 
 def _said_of(found: Trace, name: str) -> str:
-    cut = " A line that was cut off is left out." if found.cut else ""
+    cut = {0: "", 1: " A line that was cut off is left out."}.get(
+        found.cut, f" {found.cut:,} lines that were cut off are left out."
+    )
     if not found.drawn:
         return f"Requests of {name}, as given.{cut}"
     share = found.drawn / found.requests

@@ -37,8 +37,8 @@ class Trace(NamedTuple):
     """Names of blocks of 512 prompt tokens; equal names mean equal text up to the end of the block."""
     drawn: int = 0
     """Requests whose lengths nobody read, so that they are those of another one like it."""
-    cut: bool = False
-    """The last line had no end, as where a process was killed while it wrote, and was passed over."""
+    cut: int = 0
+    """Lines that had no end, as where a process was killed while it wrote, and were passed over."""
 
     @property
     def requests(self) -> int:

@@ -48,30 +48,31 @@ class LogColumns:
         self.read = 0
         """Requests that say how long they were."""
         self.unread = 0
-        self.cut = False
-        """A line without an end was passed over."""
+        self.cut = 0
+        """Lines without an end that were passed over."""
         self._prompt, self._output, self._declared = array("q"), array("q"), array("q")
         self._time_s, self._category, self._weight = array("d"), array("b"), array("d")
         self._group = array("q")
         self._groups: dict[_Group, int] = {}
 
-    def add(self, text: str) -> None:
-        """Take in a line. One without an end was cut when a process was killed: it is passed over.
+    def add(self, text: str) -> bool:
+        """Take in a line; False for one without an end, which is passed over.
 
         Raises:
             ValueError: it does not fit; likewise msgspec.MsgspecError.
         """
-        if not text.rstrip().endswith("}"):
-            self.cut = True
-            return
+        if not text.rstrip().endswith("}") and text.lstrip().startswith("{"):
+            self.cut += 1
+            return False
         line = log_line(text)
         if line.prompt_tokens is None:
             if line.pool is None or line.reason in _NO_LOAD:
-                return
+                return True
             self.unread += 1
         elif line.prompt_tokens:
             self.read += 1
         self._append(line)
+        return True
 
     def trace(self, *, seed: int) -> Trace:
         """All requests, those that nobody read with lengths that were drawn; at least one was read."""

@@ -28,6 +28,9 @@ FORMATS = (
 )
 """What `read_trace` reads, for messages."""
 _Lines = Iterator[tuple[int, str]]
+_TORN_SHARE = 0.01
+"""Of the lines of a log that may have no end, or one where that is less: each time a process is killed leaves one, and
+the next process goes on behind it. Where there are more something else tore them, and the others are no fair sample."""
 _BAD = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 
@@ -72,19 +75,32 @@ def read_log(paths: Sequence[Path], *, seed: int = 0) -> Trace:
         seed: of what is drawn for requests whose answers nobody read.
 
     Raises:
-        ConfigurationError: a file cannot be read, a line does not fit, or no answer of them all was read.
+        ConfigurationError: a file cannot be read, a line does not fit, more lines than killed processes leave have no
+            end, or no answer of them all was read.
     """
     columns = LogColumns()
     for path in paths:
-        for number, line in read_lines(path):
-            try:
-                columns.add(line)
-            except _BAD as error:
-                raise _mistake(f"{path}, line {number}", error) from error
+        _add_log(columns, path)
     where = ", ".join(map(str, paths))
     if not columns.read:
         raise _mistake(where, f"it holds no request with a prompt's length, and {columns.unread} without")
     return columns.trace(seed=seed)
+
+
+def _add_log(columns: LogColumns, path: Path) -> None:
+    """One file; its last line may be torn whatever the others are."""
+    lines, torn, last = 0, [], 0
+    for lines, (last, line) in enumerate(read_lines(path), 1):  # noqa: B007 - the last ones count
+        try:
+            if not columns.add(line):
+                torn.append(last)
+        except _BAD as error:
+            raise _mistake(f"{path}, line {last}", error) from error
+    inside = [number for number in torn if number != last]
+    if len(inside) > max(1, int(_TORN_SHARE * lines)):
+        raise _mistake(
+            f"{path}, line {inside[0]}", f"no }} ends it, nor {len(inside) - 1} more of {lines} lines before the last"
+        )
 
 
 def _is_object_of_others(line: str) -> bool:
@@ -97,13 +113,14 @@ def _is_object_of_others(line: str) -> bool:
 
 
 def _records(path: Path, lines: _Lines, read: Callable[[str], Record], *, tick_s: float = 0.0, seed: int = 0) -> Trace:
-    columns, cut = Columns(), False
+    columns, cut = Columns(), 0
     for number, line in lines:
         try:
             columns.add(read(line))
         except _BAD as error:
             # Only the last line of a file has no end; one that fits all the same is taken as it stands.
-            if cut := not line.endswith("\n"):
+            if not line.endswith("\n"):
+                cut = 1
                 break
             raise _mistake(f"{path}, line {number}", error) from error
     trace = columns.trace(tick_s=tick_s, seed=seed)._replace(cut=cut)

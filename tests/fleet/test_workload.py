@@ -262,3 +262,5 @@ def test_a_trace_that_was_cut_says_so(tmp_path: Path) -> None:
     assert "cut off is left out" in of_file(path, Options(rate_per_s=1.0)).source
     path.write_text("ContextTokens,GeneratedTokens\n5,3\n6,4\n")
     assert "cut off" not in of_file(path, Options(rate_per_s=1.0)).source
+    path.write_text('{"prompt_tokens": 5, "completion_tokens": 3}\n{"prompt_tok\n{"prompt')
+    assert "2 lines that were cut off are left out" in of_file(path, Options(rate_per_s=1.0)).source

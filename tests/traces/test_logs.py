@@ -122,6 +122,32 @@ def test_a_line_that_a_killed_process_left_is_passed_over(tmp_path: Path) -> Non
         read_log([path])
 
 
+def test_lines_that_killed_processes_left_are_counted(tmp_path: Path) -> None:
+    """The last of each file, and a few behind which the next process went on."""
+    paths = [tmp_path / name for name in ("log.1", "log")]
+    paths[0].write_text('{"prompt_tokens": 5}\n' * 199 + '{"prompt_tok\n' * 2 + '{"prompt_tok')
+    paths[1].write_text('{"prompt_tokens": 6}\n{"prom')
+    trace = read_log(paths)
+    assert (trace.requests, trace.cut) == (200, 4)
+
+
+def test_a_mangled_log_is_refused(tmp_path: Path) -> None:
+    """Where more lines have no end than killed processes leave, what is left of the traffic is no fair sample."""
+    path = tmp_path / "log"
+    whole, torn = '{"prompt_tokens": 5}\n', '{"prompt_tokens": 5\n'
+    path.write_text(whole + torn * 2499 + whole * 499)
+    with pytest.raises(ConfigurationError, match=r"line 2 is no trace \(no } ends it, nor 2498 more of 2999 lines"):
+        read_log([path])
+
+
+def test_what_does_not_begin_as_an_object_is_refused(tmp_path: Path) -> None:
+    """No process of ours left it, wherever it stands."""
+    path = tmp_path / "log"
+    path.write_text('{"prompt_tokens": 5}\nTraceback\n{"prompt_tokens": 6}\n')
+    with pytest.raises(ConfigurationError, match="line 2"):
+        read_log([path])
+
+
 @pytest.mark.parametrize("field", ["prompt_tokens", "completion_tokens", "max_tokens", "budget_tokens", "weight"])
 @pytest.mark.parametrize("value", [-1, 2**40])
 def test_impossible_numbers_name_their_line(tmp_path: Path, field: str, value: int) -> None:
