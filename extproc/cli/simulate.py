@@ -63,10 +63,14 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     ] = None,
     arrivals: Annotated[
         Literal["recorded", "poisson", "bursty"] | None,
-        typer.Option(help="When they come. [default: recorded with a --trace that has times, else poisson]"),
+        typer.Option(
+            help="When they come. [default: bursty with --dispersion, recorded with a --trace that has times, else"
+            " poisson]"
+        ),
     ] = None,
     dispersion: Annotated[
-        float | None, typer.Option(help="Of bursty arrivals: variance over mean of counts in 10 s. [default: own]")
+        float | None,
+        typer.Option(help="Of bursty arrivals, from 1 on: variance over mean of counts in 10 s. [default: own]"),
     ] = None,
     max_tokens: Annotated[
         str | None,

@@ -46,6 +46,7 @@ class TrafficFlags:
     rate_per_s: float | None = None
     arrivals: str | None = None
     dispersion: float | None = None
+    """At least 1; makes arrivals bursty."""
     max_tokens: str | None = None
     """As `extproc.fleet.declared.FORMS` writes policies."""
     logs: tuple[Path, ...] = ()

@@ -63,13 +63,14 @@ class Options:
     rate_per_s: float | None = None
     """Requests per second; None for the source's own mean."""
     arrivals: ArrivalKind | None = None
-    """None for the source's own times where it has them, and Poisson where not."""
+    """None for bursty ones where a dispersion is given, else the source's own times where it has them, and Poisson
+    where not."""
     declared: Policy | None = None
     """None for what the trace recorded where it did, and otherwise `Exact`."""
     categories: CategoryMix | None = None
     """Of requests whose kind of text the source does not name; None for `CHAT`. A preset has its own."""
     dispersion: float | None = None
-    """Of bursty arrivals; None for the source's own."""
+    """Of bursty arrivals, at least 1; None for the source's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +258,33 @@ def _drawn(options: Options, rate_per_s: float | None, of_dispersion: float | No
     if rate is None:
         raise ConfigurationError("this workload has no times of its own: give a rate in requests per second")
     wanted = options.dispersion if options.dispersion is not None else of_dispersion
-    return arrivals_like(options.arrivals or ArrivalKind.POISSON, rate_per_s=rate, of_dispersion=wanted)
+    return arrivals_like(_kind(options) or ArrivalKind.POISSON, rate_per_s=rate, of_dispersion=wanted)
 
 
 def _like(arrival_s: Floats, options: Options) -> Arrivals:
     """Arrivals as a trace's own, or drawn like them."""
     rate = own_rate_per_s(arrival_s) if options.rate_per_s is None else options.rate_per_s
-    if options.arrivals in (None, ArrivalKind.RECORDED):
+    kind = _kind(options)
+    if kind in {None, ArrivalKind.RECORDED}:
         return Recorded(arrival_s, checked(rate))
-    bursty = options.arrivals is ArrivalKind.BURSTY and options.dispersion is None
+    bursty = kind is ArrivalKind.BURSTY and options.dispersion is None
     return _drawn(options, rate, dispersion(arrival_s) if bursty else None)
+
+
+def _kind(options: Options) -> ArrivalKind | None:
+    """What arrivals are wanted; None where nothing is said of them.
+
+    Raises:
+        ConfigurationError: a dispersion is none, or of arrivals that have none to choose.
+    """
+    if options.dispersion is None:
+        return options.arrivals
+    if options.arrivals not in {None, ArrivalKind.BURSTY}:
+        raise ConfigurationError(
+            f"--dispersion is of bursty arrivals, and --arrivals {options.arrivals} asks for others: leave one out"
+        )
+    if not 1.0 <= options.dispersion < float("inf"):
+        raise ConfigurationError(
+            f"--dispersion {options.dispersion:g} is none of bursty arrivals: it must be at least 1, which is Poisson's"
+        )
+    return ArrivalKind.BURSTY

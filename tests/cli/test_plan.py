@@ -84,6 +84,8 @@ def test_a_plan_is_confirmed_and_reported(tmp_path: Path) -> None:
         (("--gpu", "rtx-4091"), "Did you mean rtx-4090"),
         (("--preset", "azure-2023", "--cdf", "x.json"), "give one of them"),
         (("--output-share", "0.2"), "give it with --cdf"),
+        (("--arrivals", "poisson", "--dispersion", "3"), "--arrivals poisson asks for others"),
+        (("--arrivals", "bursty", "--dispersion", "0"), "--dispersion 0 is none of bursty arrivals"),
         (("--goodput", "e2e:3"), "expected ttft:MS or tpot:MS"),
         (("--ttft", "100", "--goodput", "ttft:200"), "contradict each other"),
         (("--price", "a100-80gb"), "expected GPU=USD"),

@@ -255,6 +255,30 @@ def test_a_log_says_how_many_lengths_were_drawn(tmp_path: Path) -> None:
     assert first(workload, 2).prompt_tokens.tolist() == [100, 100]
 
 
+def test_a_dispersion_makes_arrivals_bursty(tmp_path: Path) -> None:
+    """It is never passed over: a preset and a trace with times come in bursts where one is given."""
+    assert of_preset("azure-2023", Options(rate_per_s=9.0, dispersion=3.0)).arrivals == Bursty(9.0, 3.0)
+    assert of_file(log(tmp_path), Options(dispersion=3.0)).arrivals == Bursty(0.5, 3.0)
+    assert of_preset("azure-2023", Options(rate_per_s=9.0, dispersion=1.0)).arrivals == Poisson(9.0)
+
+
+@pytest.mark.parametrize("kind", [ArrivalKind.POISSON, ArrivalKind.RECORDED])
+def test_a_dispersion_of_other_arrivals_is_refused(kind: ArrivalKind, tmp_path: Path) -> None:
+    """Only bursty ones have one to choose, whatever the source."""
+    options, complaint = Options(arrivals=kind, dispersion=3.0), f"--arrivals {kind} asks for others"
+    with pytest.raises(ConfigurationError, match=complaint):
+        of_preset("azure-2023", options)
+    with pytest.raises(ConfigurationError, match=complaint):
+        of_file(log(tmp_path), options)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.99, -1.0, float("nan"), float("inf")])
+def test_a_dispersion_below_chance_is_refused(value: float) -> None:
+    """Arrivals more regular than Poisson's cannot be made of changing rates."""
+    with pytest.raises(ConfigurationError, match="must be at least 1"):
+        of_preset("azure-2023", Options(arrivals=ArrivalKind.BURSTY, dispersion=value))
+
+
 def test_a_trace_that_was_cut_says_so(tmp_path: Path) -> None:
     """Its last line is left out; who plans should know that the file is not whole."""
     path = tmp_path / "trace.csv"
