@@ -24,8 +24,8 @@ from extproc.fleet.options import PlanOptions
 from extproc.fleet.prices import chosen, priced
 from extproc.fleet.samples import FixedShare
 from extproc.fleet.values import Slo
-from extproc.fleet.workload import Lengths, Options, Workload, of_file, of_preset, of_trace
-from extproc.traces import read_log
+from extproc.fleet.workload import Lengths, Options, Workload, of_cdf, of_preset, of_trace
+from extproc.traces import LengthCdf, Trace, read_log, read_trace
 
 PRESET, MODEL, GPU = "azure-2023", "llama-3-70b", "a100-80gb"
 """For who asks for nothing else: the traffic, model and GPU of arXiv 2604.08075."""
@@ -67,10 +67,16 @@ class TrafficFlags:
             more = f" and {len(self.logs) - 1} more" if len(self.logs) > 1 else ""
             return of_trace(read_log(self.logs), self.logs[0].name + more, self._options(self.rate_per_s))
         if self.trace is not None:
-            return of_file(self.trace, self._options(self.rate_per_s))
+            requests = read_trace(self.trace)
+            if isinstance(requests, LengthCdf):
+                raise ConfigurationError(f"{self.trace} is a distribution of lengths, no trace: give it with --cdf")
+            return of_trace(requests, self.trace.name, self._options(self.rate_per_s))
         options = self._options(RATE_PER_S if self.rate_per_s is None else self.rate_per_s)
         if self.cdf is not None:
-            return of_file(self.cdf, options, output=_split_of(self.output_share))
+            lengths = read_trace(self.cdf)
+            if isinstance(lengths, Trace):
+                raise ConfigurationError(f"{self.cdf} is a trace, no distribution of lengths: give it with --trace")
+            return of_cdf(lengths, self.cdf.name, options, output=_split_of(self.output_share))
         return of_preset(self.preset or PRESET, options)
 
     def _options(self, rate_per_s: float | None) -> Options:

@@ -167,12 +167,30 @@ def of_file(path: Path, options: Options | None = None, *, output: OutputRule | 
     Raises:
         ConfigurationError: it cannot be read, or lacks what the options want.
     """
-    options, found = options or Options(), read_trace(path, seed=seed)
+    found = read_trace(path, seed=seed)
     if isinstance(found, LengthCdf):
-        rows = rows_of_cdf(found, output or FixedShare(), options.categories or CHAT)
-        source = f"Distribution of total tokens in {path.name}, split by {output or FixedShare()}."
-        return Workload(path.name, source, rows, _drawn(options, None, None), options.declared or Exact())
+        return of_cdf(found, path.name, options, output=output)
     return of_trace(found, path.name, options)
+
+
+def of_cdf(
+    found: LengthCdf, name: str, options: Options | None = None, *, output: OutputRule | None = None
+) -> Workload:
+    """Traffic of which only the distribution of total tokens is known.
+
+    Args:
+        found: the distribution.
+        name: that reports show.
+        options: what to do with it.
+        output: how totals are split; None for `FixedShare`.
+
+    Raises:
+        ConfigurationError: it lacks what the options want.
+    """
+    options, rule = options or Options(), output or FixedShare()
+    rows = rows_of_cdf(found, rule, options.categories or CHAT)
+    source = f"Distribution of total tokens in {name}, split by {rule}."
+    return Workload(name, source, rows, _drawn(options, None, None), options.declared or Exact())
 
 
 def of_trace(found: Trace, name: str, options: Options | None = None) -> Workload:

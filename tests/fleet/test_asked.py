@@ -39,6 +39,24 @@ def test_a_trace_has_its_own_rate(tmp_path: Path) -> None:
     assert TrafficFlags(trace=trace, rate_per_s=7.0).workload().rate_per_s == pytest.approx(7.0)
 
 
+@pytest.mark.parametrize(
+    ("content", "flag", "other"),
+    [
+        ("[[100, 0.5], [200, 1.0]]", "trace", "cdf"),
+        ('{"prompt_tokens": 5, "completion_tokens": 3}', "cdf", "trace"),
+        ("ContextTokens,GeneratedTokens\n5,3\n", "cdf", "trace"),
+    ],
+)
+def test_a_file_under_the_wrong_flag_names_the_right_one(content: str, flag: str, other: str, tmp_path: Path) -> None:
+    """Requests are not taken for a distribution, whose times are lost, nor the reverse."""
+    path = tmp_path / "file"
+    path.write_text(content)
+    flags = {"trace": TrafficFlags(trace=path, rate_per_s=5.0), "cdf": TrafficFlags(cdf=path, rate_per_s=5.0)}
+    with pytest.raises(ConfigurationError, match=f"give it with --{other}"):
+        flags[flag].workload()
+    assert flags[other].workload().name == "file"
+
+
 def test_several_logs_are_one_workload(tmp_path: Path) -> None:
     """At the rate of all of them together."""
     logs = tuple(tmp_path / name for name in ("one.jsonl", "two.jsonl"))
