@@ -28,6 +28,8 @@ _FEW = {
     2: "Two replications make intervals of 13 standard errors to each side; a third (--seeds 3) makes them about a"
     " quarter as wide.",
 }
+_DIGITS = 9
+"""Behind the point: no simulation has so many requests that more could matter."""
 _GAP = 0.25
 """By which closed form and simulation may differ without a note."""
 
@@ -233,11 +235,17 @@ def _missed(fleet: FleetPlan, slo: Slo) -> str | None:
     """Where the confirmation contradicts the size."""
     if fleet.confirmed is None or not misses(fleet, slo.percentile):
         return None
+    kept = _below(100 * fleet.confirmed.fleet.slo_share.mean, slo.percentile)
     return (
-        f"{fleet.name}: confirmed at the stated traffic, {100 * fleet.confirmed.fleet.slo_share.mean:.1f} % of requests"
-        " keep the objective, too few. Do not build it so; simulate more requests (--requests). It is left out of the"
-        " verdict."
+        f"{fleet.name}: confirmed at the stated traffic, {kept} % of requests keep the objective, too few. Do not build"
+        " it so; simulate more requests (--requests). It is left out of the verdict."
     )
+
+
+def _below(percent: float, wanted: float) -> str:
+    """A percentage that is too small, with as many digits as it takes to see that."""
+    shown = (f"{percent:.{digits}f}" for digits in range(1, _DIGITS))
+    return next((text for text in shown if float(text) < wanted), f"{percent:.{_DIGITS}f}")
 
 
 def _gap(fleet: FleetPlan) -> str | None:

@@ -49,6 +49,11 @@ def test_the_closed_form_alone_simulates_nothing() -> None:
     assert found["ask"]["max_model_len"] == 65_536
 
 
+def test_little_traffic_is_not_called_none() -> None:
+    """A thousandth of a request per second is shown as such."""
+    assert "at 0.001 requests per second" in run(*SMALL, "--no-confirm", "--rate", "0.001")
+
+
 def test_flags_reach_the_question() -> None:
     """The objective as vLLM's bench spells it, the context with a warning, the price in the cost."""
     found = planned("--goodput", "ttft:3000", "--goodput", "tpot:50", "--max-model-len", "16384", "--percentile", "95")

@@ -16,6 +16,7 @@ from extproc.fleet.answers import (
 )
 from extproc.fleet.hardware.catalog import builtin
 from extproc.fleet.options import PlanOptions
+from extproc.fleet.values import Slo
 from extproc.fleet.verdicts import Conclusion, conclude, notes
 from extproc.fleet.workload import Options, synthetic
 from extproc.routing.values import Pool
@@ -185,6 +186,14 @@ def test_notes_name_a_confirmation_that_contradicts() -> None:
     enough, few = (notes(OPTIONS, [replace(B2, confirmed=confirmed_with(share))], None) for share in (0.99, 0.9))
     assert not any("too few" in note for note in enough)
     assert any("90.0 %" in note for note in few)
+
+
+def test_a_share_that_is_too_small_is_seen_to_be() -> None:
+    """It is not rounded up to what was asked for, however close it comes."""
+    options = replace(OPTIONS, slo=Slo(percentile=99.99))
+    missed = [replace(B2, confirmed=confirmed_with(share)) for share in (0.9998958, 0.99987, 0.95)]
+    shares = [note.split("traffic, ")[1].split(" %")[0] for note in notes(options, missed, None) if "too few" in note]
+    assert shares == ["99.9896", "99.987", "95.0"]
 
 
 def confirmed_with(slo_share: float) -> Confirmed:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from extproc.fleet.answers import HOURS_PER_YEAR, FleetPlan, Interval, Plan, PoolPlan, SweepRow
 from extproc.fleet.report import roles
-from extproc.fleet.report.shown import ABSENT, change, count, percent, spread, tokens, usd
+from extproc.fleet.report.shown import ABSENT, change, count, per_second, percent, spread, tokens, usd
 from extproc.fleet.report.tables import Column, Row, Table, marked, table
 from extproc.fleet.report.wording import LIMITS, POOLS, STAGES
 from extproc.routing.values import Stage
@@ -75,7 +75,7 @@ def _gap_cells(fleet: FleetPlan, pool: PoolPlan) -> tuple[str, ...]:
     formula, found = pool.instances_closed_form, pool.instances
     known = roles.simulated(fleet)
     return (
-        fleet.name, POOLS[pool.pool] if len(fleet.pools) > 1 else "one pool", count(pool.rate_per_s),
+        fleet.name, POOLS[pool.pool] if len(fleet.pools) > 1 else "one pool", per_second(pool.rate_per_s),
         f"{pool.capacity_per_s:.3g}/s" if math.isfinite(pool.capacity_per_s) else ABSENT,
         LIMITS.get(pool.limit, pool.limit), count(formula), count(found) if known else ABSENT,
         change(found / formula - 1) if known and formula else ABSENT,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from extproc.errors import ConfigurationError
 from extproc.fleet.answers import Baseline, Plan, RouterKind
 from extproc.fleet.report import curves, details, plots, roles, svg, tables
-from extproc.fleet.report.shown import count
+from extproc.fleet.report.shown import per_second
 from extproc.fleet.report.summary import Command, asked, cards, commands, made
 from extproc.fleet.report.wording import BASELINES, ROUTER_SENTENCES, ROUTERS, VERDICTS, WORDS
 
@@ -75,7 +75,7 @@ def render(template: str, *parts: dict[str, Any], **more: Any) -> str:
 def _head(plan: Plan, made_on: str) -> dict[str, Any]:
     ask = plan.ask
     gpus = " or ".join(gpu.upper() for gpu in ask.gpus)
-    about = f"{ask.model} on {gpus}, {count(ask.rate_per_s)} requests/s of {ask.workload}"
+    about = f"{ask.model} on {gpus}, {per_second(ask.rate_per_s)} requests/s of {ask.workload}"
     return {
         "title": f"One pool or two? {about}",
         "subtitle": f"A plan by dualpool{', ' + made_on if made_on else ''}",

@@ -18,6 +18,16 @@ def count(value: float) -> str:
     return _minus(f"{value:,.0f}" if whole else f"{value:,.1f}")
 
 
+def per_second(value: float) -> str:
+    """`1,234`, `12.3`, `0.001`: a rate, with three digits that count."""
+    if not math.isfinite(value):
+        return ABSENT
+    if abs(value) >= 100 or value == 0:  # noqa: PLR2004 - three digits
+        return _minus(f"{value:,.0f}")
+    decimals = min(9, 2 - math.floor(math.log10(abs(value))))
+    return _minus(f"{value:.{decimals}f}".rstrip("0").rstrip("."))
+
+
 def usd(value: float) -> str:
     """`2.9 M$`, `286 k$`, `950 $`."""
     if not math.isfinite(value):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from extproc.fleet.answers import FleetPlan, Interval, Plan, Saving
 from extproc.fleet.report import roles, tables
-from extproc.fleet.report.shown import ABSENT, count, percent, plural, seconds, tokens, usd
+from extproc.fleet.report.shown import ABSENT, count, per_second, percent, plural, seconds, tokens, usd
 from extproc.fleet.report.wording import POOLS
 from extproc.routing.values import Pool
 
@@ -38,7 +38,7 @@ def asked(plan: Plan) -> str:
     """What every fleet must do, in words."""
     ask, slo = plan.ask, plan.ask.slo
     return (
-        f"Each fleet serves {ask.model} at {count(ask.rate_per_s)} requests per second, with contexts of up to"
+        f"Each fleet serves {ask.model} at {per_second(ask.rate_per_s)} requests per second, with contexts of up to"
         f" {tokens(ask.max_model_len)} tokens, and is as large as it must be so that {slo.percentile:g} % of requests"
         f" see their first token within {seconds(slo.ttft_s)} and each further one within {seconds(slo.tpot_s)}."
     )

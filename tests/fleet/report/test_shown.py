@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.fleet.answers import Interval
-from extproc.fleet.report.shown import change, count, per_mille, percent, plural, seconds, spread, usd
+from extproc.fleet.report.shown import change, count, per_mille, per_second, percent, plural, seconds, spread, usd
 
-SHOWN = (change, count, per_mille, percent, seconds, usd)
+SHOWN = (change, count, per_mille, per_second, percent, seconds, usd)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,13 @@ SHOWN = (change, count, per_mille, percent, seconds, usd)
         (seconds(0.42), "0.42 s"),
         (seconds(250.4), "250 s"),
         (per_mille(8.7), "8.7 ‰"),
+        (per_second(1000.4), "1,000"),
+        (per_second(99.96), "100"),
+        (per_second(12.34), "12.3"),
+        (per_second(4.0), "4"),
+        (per_second(0.001), "0.001"),
+        (per_second(0.00001), "0.00001"),
+        (per_second(0.0), "0"),
         (plural(1, "GPU"), "1 GPU"),
         (plural(1200, "GPU"), "1,200 GPUs"),
     ],
