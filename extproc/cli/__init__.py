@@ -1,5 +1,7 @@
 """The `dualpool` command: registers the commands and turns mendable errors into one line; decides nothing."""
 
+import errno
+import os
 import sys
 from importlib import metadata
 from typing import Annotated
@@ -51,6 +53,10 @@ _EXTRAS = {"evaluate": "evaluate"} | dict.fromkeys(("plan", "report", "simulate"
 """Of the package, that commands need; the others need `demo`."""
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What writing fails with; such an error names no file."""
+
+
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback shape
     if wanted:
         typer.echo(f"dualpool {metadata.version('dualpool')}")
@@ -65,7 +71,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; a mendable error prints one line and exits with 2."""
+    """Run the command line; a mendable error prints one line and exits with 2, as does what the system refuses."""
     try:
         app()
     except DualpoolError as error:
@@ -75,6 +81,24 @@ def main() -> None:
             raise
         extra = _EXTRAS.get(next(iter(sys.argv[1:]), ""), "demo")
         sys.exit(_complain(f"this command needs the Python package {error.name}: pip install 'dualpool[{extra}]'"))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        reason = error.strerror or str(error)
+        where = error.filename or ("the output cannot be written" if error.errno in _FULL else None)
+        sys.exit(_complain(f"{where}: {reason}" if where else reason))
+
+
+def _drop_output() -> None:
+    """Throw away what standard output does not take, or the interpreter would complain of it once more at its end."""
+    try:
+        if sys.stdout:  # none where it was closed
+            sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def _complain(message: str) -> int:

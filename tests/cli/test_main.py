@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,27 @@ def test_a_misspelt_variable_is_one_line() -> None:
     assert run.returncode == 2
     assert "did you mean DUALPOOL_THRESHOLD_TOKENS?" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("plan", "--list"), ("envoy-config",)])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_line(arguments: tuple[str, ...], unbuffered: str) -> None:
+    """Whoever writes and whenever it is noticed; the exit says that something is missing."""
+    command, env = [sys.executable, "-m", "extproc", *arguments], os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=env)
+    assert run.returncode == 2
+    assert run.stderr == "dualpool: the output cannot be written: No space left on device\n"
+
+
+def test_a_reader_that_left_is_no_news() -> None:
+    """A pipe that nobody reads ends the command without a word."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "extproc", "plan", "--list"]
+    run = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(write_end)
+    assert (run.returncode, run.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("command", ["plan", "simulate", "bench-sim"])
