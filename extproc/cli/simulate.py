@@ -139,6 +139,12 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         typer.Option(metavar="KEY:MS", help="The objective as vllm bench serve takes it: ttft:2000, tpot:80."),
     ] = None,
     ttft: Annotated[float | None, typer.Option(metavar="MS", help="Time to first token. [default: 2000]")] = None,
+    ttft_per_token: Annotated[
+        float,
+        typer.Option(
+            metavar="MS", help="Long prompts may take so much for each of their tokens, as in a plan's notes."
+        ),
+    ] = 0.0,
     tpot: Annotated[float | None, typer.Option(metavar="MS", help="Time per further token. [default: 80]")] = None,
     requests: Annotated[int | None, typer.Option(min=10, help="In each run. [default: 50000]")] = None,
     duration: Annotated[
@@ -156,7 +162,8 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
     """Run traffic through a fleet of simulated vLLM instances, with this product's router in front of two pools.
 
     The router sees what it sees in the service and learns from the simulated answers, from nothing on; the first fifth
-    of each run is not counted. Every request ends in one outcome.
+    of each run is not counted. Every request ends in one outcome. All prompts are held to one time to the first token;
+    `dualpool plan` allows long ones more, and its notes name the --ttft-per-token that judges likewise here.
 
     Exits with 0, with 2 if a file or a flag cannot be used, with 130 if it was interrupted.
 
@@ -205,6 +212,7 @@ def simulate(  # noqa: PLR0917 - typer passes every option by name
         goodput=tuple(goodput or ()),
         ttft_ms=ttft,
         tpot_ms=tpot,
+        ttft_ms_per_token=ttft_per_token,
         requests=requests,
         duration_s=duration,
         seeds=seeds,

@@ -146,6 +146,7 @@ def slo_of(
     ttft_ms: float | None = None,
     tpot_ms: float | None = None,
     percentile: float | None = None,
+    ttft_ms_per_token: float = 0.0,
 ) -> Slo:
     """What is promised to users; what is not given is as `Slo` has it.
 
@@ -154,6 +155,7 @@ def slo_of(
         ttft_ms: the same, by itself.
         tpot_ms: likewise.
         percentile: of requests that must keep both.
+        ttft_ms_per_token: what a prompt is allowed where it comes to more than ttft_ms.
 
     Raises:
         ConfigurationError: one is not of that form, given twice, or not above 0.
@@ -173,7 +175,10 @@ def slo_of(
         raise ConfigurationError("the times of an objective are milliseconds above 0")
     if percentile is not None and not 0.0 < percentile < 100.0:  # noqa: PLR2004 - a percentage
         raise ConfigurationError(f"--percentile {percentile:g} must lie between 0 and 100, such as 99")
-    slo = replace(Slo(), **{_MS[name]: value / 1000 for name, value in given.items()})
+    if not 0.0 <= ttft_ms_per_token < float("inf"):
+        raise ConfigurationError(f"--ttft-per-token {ttft_ms_per_token:g} must be 0 or more, in milliseconds")
+    slo = Slo(ttft_s_per_token=ttft_ms_per_token / 1000)
+    slo = replace(slo, **{_MS[name]: value / 1000 for name, value in given.items()})
     return slo if percentile is None else replace(slo, percentile=percentile)
 
 

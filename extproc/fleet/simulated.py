@@ -106,6 +106,7 @@ class SimulateFlags:
     goodput: tuple[str, ...] = ()
     ttft_ms: float | None = None
     tpot_ms: float | None = None
+    ttft_ms_per_token: float = 0.0
     requests: int | None = None
     duration_s: float | None = None
     seeds: int = 4
@@ -120,7 +121,7 @@ class SimulateFlags:
         if self.fleet.prefix_caching and workload.rows.prefixes is None:
             raise ConfigurationError("--enable-prefix-caching needs a --trace whose requests name their hash_ids")
         router = self._router(len(pools))
-        slo = slo_of(self.goodput, ttft_ms=self.ttft_ms, tpot_ms=self.tpot_ms)
+        slo = slo_of(self.goodput, ttft_ms=self.ttft_ms, tpot_ms=self.tpot_ms, ttft_ms_per_token=self.ttft_ms_per_token)
         settings = Settings(
             threshold_tokens=self.fleet.threshold_tokens,
             short_max_model_len=self.fleet.short_context(),

@@ -204,8 +204,9 @@ def _terms(options: PlanOptions) -> list[str]:
             " half of the failures: long requests fail more often than short ones, as they do in a single pool."
         ),
         (
-            f"A prompt so long that {1e3 * slo.ttft_s_per_token:.2f} ms per token come to more than {slo.ttft_s:g} s is"
-            " allowed that time instead, in every fleet alike."
+            f"A prompt so long that {1e3 * slo.ttft_s_per_token:.4g} ms per token come to more than {slo.ttft_s:g} s is"
+            " allowed that time instead, in every fleet alike; `dualpool simulate` does so with --ttft-per-token"
+            f" {1e3 * slo.ttft_s_per_token:.4g}."
         ),
         (
             "Step times come from a model of the GPU unless you calibrated them (docs/hardware.md); prices are those of"

@@ -64,6 +64,14 @@ def test_flags_reach_the_question() -> None:
     assert dear == pytest.approx(2 * planned()["fleets"][1]["usd_per_hour"])
 
 
+def test_what_long_prompts_are_allowed_can_be_given_to_simulate() -> None:
+    """The note names the flag and its value."""
+    found = planned()
+    value = f"{1e3 * found['ask']['slo']['ttft_s_per_token']:.4g}"
+    assert float(value) > 0.0
+    assert any(f"`dualpool simulate` does so with --ttft-per-token {value}." in note for note in found["notes"])
+
+
 def test_a_distribution_is_planned_for(tmp_path: Path) -> None:
     """Totals split by the share that is given."""
     cdf = tmp_path / "cdf.json"

@@ -99,6 +99,14 @@ def test_flags_reach_the_instances() -> None:
     assert long["instance"]["deaths_per_hour"] == 2.0
 
 
+def test_long_prompts_may_be_allowed_more_time() -> None:
+    """As a plan allows it: the objective has it, and more requests keep that; without the flag there is none."""
+    plain, lenient = (simulated(*TWO, "--ttft", "50", "--ttft-per-token", value) for value in ("0", "1"))
+    assert (plain["slo"]["ttft_s_per_token"], lenient["slo"]["ttft_s_per_token"]) == (0.0, 0.001)
+    kept = [found["confirmed"]["fleet"]["slo_share"]["mean"] for found in (plain, lenient)]
+    assert kept[0] < kept[1]
+
+
 def test_time_may_be_given_in_place_of_requests() -> None:
     """As many requests as come in it."""
     arguments = [each for each in SMALL if each not in {"--requests", "400"}]

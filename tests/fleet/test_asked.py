@@ -72,8 +72,11 @@ def test_times_are_milliseconds() -> None:
     assert slo_of(("ttft:1500",), tpot_ms=40).ttft_s == 1.5
     assert slo_of(("ttft:1500",), tpot_ms=40).tpot_s == 0.04
     assert slo_of(percentile=95).percentile == 95
+    assert slo_of(ttft_ms_per_token=0.53).ttft_s_per_token == pytest.approx(0.00053)
     with pytest.raises(ConfigurationError, match="above 0"):
         slo_of(ttft_ms=0)
+    with pytest.raises(ConfigurationError, match="--ttft-per-token -1 must be 0 or more"):
+        slo_of(ttft_ms_per_token=-1)
     with pytest.raises(ConfigurationError, match="between 0 and 100"):
         slo_of(percentile=100)
 

@@ -14,7 +14,7 @@ from extproc.errors import ConfigurationError
 from extproc.fleet.answers import Baseline, Plan, RouterKind
 from extproc.fleet.report import curves, details, plots, roles, svg, tables
 from extproc.fleet.report.shown import per_second
-from extproc.fleet.report.summary import Command, asked, cards, commands, made
+from extproc.fleet.report.summary import Command, asked, cards, commands, made, times_caption
 from extproc.fleet.report.wording import BASELINES, ROUTER_SENTENCES, ROUTERS, VERDICTS, WORDS
 
 
@@ -51,6 +51,7 @@ def page(plan: Plan, *, command: str = "", made_on: str = "") -> str:
         commands=[] if chosen is None else commands(chosen),
         single=_single(plan),
         made=made(plan),
+        times_caption=times_caption(plan.ask.slo),
         command=command,
     )
 

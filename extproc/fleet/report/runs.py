@@ -14,7 +14,7 @@ from extproc.fleet.report.details import stage_table
 from extproc.fleet.report.page import inline, render, save
 from extproc.fleet.report.roles import Part
 from extproc.fleet.report.shown import count, percent, plural, spread, tokens, usd
-from extproc.fleet.report.summary import Card, Command, lines, versions
+from extproc.fleet.report.summary import Card, Command, lines, times_caption, versions
 from extproc.fleet.report.tables import Column, Row, Table
 from extproc.fleet.report.wording import POOLS
 from extproc.fleet.steered import Course
@@ -60,6 +60,7 @@ def write_run_report(run: Run, path: Path, *, command: str = "", made_on: str = 
         stages=_stages(run),
         commands=_commands(run),
         made=[*run.facts, ("Versions", versions())],
+        times_caption=times_caption(run.slo),
         command=command,
     )
     save(text, path)

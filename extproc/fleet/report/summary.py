@@ -9,6 +9,7 @@ from extproc.fleet.answers import FleetPlan, Interval, Plan, Saving
 from extproc.fleet.report import roles, tables
 from extproc.fleet.report.shown import ABSENT, count, per_second, percent, plural, seconds, tokens, usd
 from extproc.fleet.report.wording import POOLS
+from extproc.fleet.values import Slo
 from extproc.routing.values import Pool
 
 _TIED = "\u00a0"
@@ -40,7 +41,27 @@ def asked(plan: Plan) -> str:
     return (
         f"Each fleet serves {ask.model} at {per_second(ask.rate_per_s)} requests per second, with contexts of up to"
         f" {tokens(ask.max_model_len)} tokens, and is as large as it must be so that {slo.percentile:g} % of requests"
-        f" see their first token within {seconds(slo.ttft_s)} and each further one within {seconds(slo.tpot_s)}."
+        f" see their first token within {seconds(slo.ttft_s)}{allowance(slo)} and each further one within"
+        f" {seconds(slo.tpot_s)}."
+    )
+
+
+def allowance(slo: Slo) -> str:
+    """What long prompts are allowed, to be read behind the time of the others; nothing where it is no more."""
+    if not slo.ttft_s_per_token:
+        return ""
+    return f", or {seconds(slo.ttft_s_per_token)} per prompt token where that is longer,"
+
+
+def times_caption(slo: Slo) -> str:
+    """What the dots of `curves.times` mean, and what they do not."""
+    kept = "A fleet keeps its promise where its line passes above the dot, or to the left of it"
+    if not slo.ttft_s_per_token:
+        return f"{kept}."
+    longest = count(slo.ttft_s / slo.ttft_s_per_token)
+    return (
+        f"{kept}; but prompts of more than {longest} tokens are allowed {seconds(slo.ttft_s_per_token)} per token until"
+        " the first one, so that its line may pass below the dot of TTFT where there are many of them."
     )
 
 

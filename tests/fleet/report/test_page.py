@@ -127,6 +127,16 @@ def test_the_summary_says_what_users_get(saved_text: str) -> None:
     assert "67 ms (64 to 70 ms)" in shown
 
 
+def test_what_long_prompts_are_allowed_is_said(saved: Plan, saved_text: str) -> None:
+    """In the promise and beside the curves; nothing where all prompts are held to one time."""
+    assert "first token within 2 s and each" in read(saved_text).shown
+    assert "prompts of more than" not in read(saved_text).shown
+    slo = replace(saved.ask.slo, ttft_s_per_token=0.0005)
+    shown = read(page(replace(saved, ask=replace(saved.ask, slo=slo)))).shown
+    assert "within 2 s, or 0.5 ms per prompt token where that is longer, and each further one within 80 ms" in shown
+    assert "prompts of more than 4,000 tokens are allowed 0.5 ms per token" in shown
+
+
 def test_the_sweep_names_every_threshold(saved: Plan, saved_text: str) -> None:
     """With both savings and the published one, or with why it is not feasible."""
     shown = read(saved_text).shown
