@@ -301,21 +301,22 @@ FINDINGS = """What the tables say:
 
 - Spillover does no harm where there is nothing to do, and helps wherever one pool is short of room while the other is
   not: mixes that shift, lost instances, a day whose peak one pool cannot take.
-- It helps little in bursts that hit both pools, because neither has room then, and half of a pool is more than three
-  instances of the other can take over. It was built to do nothing there.
+- In bursts that hit both pools it hardly moves the P99. In `bursts` it brings more requests within the objective all
+  the same, in `bursts, 4090`, where neither pool has room, it does next to nothing; and half of a pool is more than
+  three instances of the other can take over.
 - The adaptive threshold alone is too slow for most of what happens in minutes, and it is meant to be. In `longer,
   4090` it reaches what spillover does, in `shorter` little more than half of it. In `bursts` it lowers the P99 of all
   at the price of the long pool's own requests: their P99 rises by two thirds, and the threshold stays low between
   bursts.
-- Both together are as good as spillover alone or better in every scenario: the threshold takes over what spillover
-  would have to go on doing.
+- Both together are as good as spillover alone or better in every scenario, but for chance: the threshold takes over
+  what spillover would have to go on doing.
 - Against the best fixed threshold in hindsight both together are ahead where traffic goes back and forth (`bursts`,
-  `day`, `turns`, `quick turns`, `half of long`), level in `shorter`, and behind where one pool is the worse one from
-  beginning to end (`half of short` on either hardware, `longer, 4090`).
+  `day`, `turns`, `quick turns`, `half of long`), level in `shorter` and `half of short, agents`, and behind where one
+  pool is the worse one from beginning to end (`half of short` for Azure's traffic on either hardware, `longer, 4090`).
 - The pool that takes over answers its own requests later than before. Requests lost are those of engines that died;
   nothing is refused but what was taken for shorter than it is, for queues have no limit here.
-- With agents' prompts nothing is steered: few requests wait, each for long, and four an instance are never reached. A
-  lower level may be right there; none was tried.
+- With agents' prompts the short pool's queue is seen and relieved like others. Of the long pool, where few requests
+  wait and each for long, a level of four to an instance may say nothing; a lower one was not tried.
 - Hence `spillover: true` and `adaptive_threshold: false` as defaults: the first needs no watching, the second moves
   what an operator has planned, and is worth turning on beside it where the mix drifts over hours.
 
