@@ -39,10 +39,11 @@ SHORT_THEN_LONG: Final = "short_then_long"
 LONG_LARGE: Final = "long_large"
 """The route of bodies that exceed the listener's buffer limit by their content-length."""
 
-LARGE_BODY_LIMIT_BYTES: Final = 64 * 2**20
-"""How much of such a body is kept for a second attempt: over ten million tokens of text, or dozens of images in base64.
+LARGE_BODY_LIMIT_BYTES: Final = 16 * 2**20
+"""How much of such a body is kept for a second attempt: millions of tokens of text, or a dozen images in base64.
 
-Each such request holds as much as it has sent, 64 MiB at most, until its answer begins.
+Each such request holds as much as it has sent, 16 MiB at most, until its answer begins. A thousand at a time take
+16 GiB: a larger limit would sooner lose Envoy than save a request.
 """
 
 NEVER_REACHED: Final = 65_536

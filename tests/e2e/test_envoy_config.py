@@ -271,7 +271,7 @@ def test_a_request_keeps_the_id_its_client_gave_it(alone: Gateway, own: str) -> 
     assert made_up[0] != made_up[1]
 
 
-@pytest.mark.parametrize("size_bytes", [2, 900_000, 2**20, 2**20 + 1, 3_000_000, 30_000_000])
+@pytest.mark.parametrize("size_bytes", [2, 900_000, 2**20, 2**20 + 1, 3_000_000, 16_000_000])
 def test_what_a_long_instance_loses_is_asked_of_it_again_whatever_its_size(alone: Gateway, size_bytes: int) -> None:
     """Bodies above the listener's buffer limit are kept for it as well."""
     reply = alone.post({"x-lose": f"plain {size_bytes}"}, body=b"x" * size_bytes)
