@@ -103,7 +103,7 @@ class _Kept:
         try:
             self._remove_outdated()
             self._place.save_overload(signature, code)
-        except OSError:
+        except Exception:  # noqa: BLE001 - whatever the fault, the code is there to be used
             self.flush()
 
     def _remove_outdated(self) -> None:

@@ -160,7 +160,8 @@ class Confirm:
         """So many requests of a part of the traffic; of a trace in order whole turns."""
         workload = self.options.workload
         if workload.in_order:
-            drawn = draw(workload, seed=self.seed, requests=workload.whole_turns(requests, _WARM_UP_SHARE))
+            turns = workload.whole_turns(math.ceil(requests / part), _WARM_UP_SHARE)
+            drawn = draw(workload, seed=self.seed, requests=turns)
             return drawn if part == 1.0 else drawn.thinned(part, most=len(drawn), seed=self.seed)
         drawn = draw(workload, seed=self.seed, requests=math.ceil(1.1 * requests / part))
         return drawn.thinned(part, most=requests, seed=self.seed)

@@ -149,6 +149,8 @@ def test_every_fleet_is_held_to_all_of_a_trace() -> None:
     assert one[0] == sum(count or 0.0 for count in two)
     assert one[0] > 4 * flat
     assert Confirm(peaked, draft(RouterKind.NONE), (2,), 1).perform().run.counted == 2000, "each request once"
+    part = Confirm(peaked, draft(RouterKind.NONE), (800,), 1).perform().run
+    assert part.requests == pytest.approx(0.5 * 2 * 2000 / 0.8, rel=0.1), "half of the two turns that give enough"
 
 
 def test_answers_of_minutes_take_longer_tries() -> None:
